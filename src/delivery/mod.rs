@@ -1,0 +1,1 @@
+//! Brings what the journal holds to the remote and the row sink.

@@ -1,0 +1,5 @@
+//! What is made from a file: a thumbnail from a picture, a row from a folder and its `stats.json`.
+//! Pure functions of bytes; nothing here knows the journal, the remote or the mount.
+
+pub mod stats;
+pub mod thumbnail;

@@ -1,0 +1,27 @@
+use async_trait::async_trait;
+
+use super::{Key, Proof, Put, Remote, RemoteError};
+
+pub struct FileRemote;
+
+impl FileRemote {
+    pub fn open(_url: &url::Url) -> Result<Self, RemoteError> {
+        todo!()
+    }
+}
+
+#[async_trait]
+impl Remote for FileRemote {
+    fn describe(&self) -> String {
+        todo!()
+    }
+    async fn probe(&self) -> Result<(), RemoteError> {
+        todo!()
+    }
+    async fn put(&self, _put: Put) -> Result<Proof, RemoteError> {
+        todo!()
+    }
+    fn url(&self, _key: &Key) -> Option<String> {
+        todo!()
+    }
+}

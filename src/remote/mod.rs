@@ -1,0 +1,66 @@
+//! Where artifacts go. A remote is one file in this folder behind the trait [`Remote`], and a line
+//! in [`open`]; one conformance suite (`tests/remote.rs`) runs against every one of them.
+
+mod body;
+mod error;
+mod file;
+mod key;
+mod s3;
+
+use async_trait::async_trait;
+pub use body::Body;
+pub use error::{RemoteError, RemoteErrorKind};
+pub use key::{Artifact, Key};
+
+/// A place that keeps objects under keys. Implementations are shared by all delivery workers.
+///
+/// Every method may be called again after it failed or after its answer was lost: a repeated call
+/// leaves the remote as one call would.
+#[async_trait]
+pub trait Remote: Send + Sync {
+    /// For people: `file:///srv/pictures`, `s3://bucket/prefix`; never a secret.
+    fn describe(&self) -> String;
+
+    /// Finds out whether objects can be stored here, without leaving anything behind.
+    async fn probe(&self) -> Result<(), RemoteError>;
+
+    /// Stores one object under `put.key`, replacing what was there, whole or not at all. The bytes
+    /// sent are hashed on the way; if they are not those that `put.hash` names the object is not
+    /// stored and the error's kind is [`RemoteErrorKind::ContentChanged`].
+    async fn put(&self, put: Put) -> Result<Proof, RemoteError>;
+
+    /// Where a reader finds the object, if the remote can tell.
+    fn url(&self, key: &Key) -> Option<String>;
+}
+
+/// One object to store.
+#[derive(Debug, Clone)]
+pub struct Put {
+    pub key: Key,
+    pub body: Body,
+    /// Media type (RFC 6838), `application/octet-stream` if unknown.
+    pub content_type: String,
+    /// BLAKE3 of the body; stored as metadata `blake3` in hexadecimal.
+    pub hash: blake3::Hash,
+    /// Further metadata: names of `a-z`, `0-9` and `-`, values of printable ASCII.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+/// What the remote answered when it had stored an object; kept in the journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// The service's entity tag, without quotes.
+    pub etag: Option<String>,
+}
+
+/// Opens the remote that `url` names. Says what is wrong with the URL, and nothing of the network:
+/// that is [`Remote::probe`]'s.
+pub async fn open(url: &url::Url) -> Result<std::sync::Arc<dyn Remote>, RemoteError> {
+    match url.scheme() {
+        "file" => Ok(std::sync::Arc::new(file::FileRemote::open(url)?)),
+        "s3" => Ok(std::sync::Arc::new(s3::S3Remote::open(url).await?)),
+        other => Err(RemoteError::permanent(format!(
+            "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix)"
+        ))),
+    }
+}
