@@ -10,7 +10,7 @@ mod s3;
 use async_trait::async_trait;
 pub use body::Body;
 pub use error::{RemoteError, RemoteErrorKind};
-pub use key::{Artifact, Key};
+pub use key::{Artifact, Key, path_text};
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///

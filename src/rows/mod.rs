@@ -1,7 +1,9 @@
 //! Where stats rows go. A sink is one file in this folder behind the trait [`RowSink`], and a line
 //! in [`open`]; one conformance suite (`tests/rows.rs`) runs against every one of them.
 
+pub mod folder;
 mod sqlite;
+mod table;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -28,7 +30,8 @@ pub struct FolderRow {
     pub folder: String,
     /// Last component of `folder`.
     pub name: String,
-    /// `pass`, `fail` or `unknown`, from `stats.json`; `None` where there is none.
+    /// `pass`, `fail` or `unknown`, from `stats.json`; `None` where there is none. One that is not
+    /// valid is unknown.
     pub test_status: Option<TestStatus>,
     /// The text of `stats.json`, valid JSON; `None` where there is none or it is not valid.
     pub stats: Option<String>,
@@ -40,7 +43,7 @@ pub struct FolderRow {
     pub files: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// BLAKE3 over name and hash of each file, by name, in hexadecimal.
+    /// BLAKE3 over hash and name of each file, by name, in hexadecimal; see [`folder::build`].
     pub hash: String,
     /// Name of the machine.
     pub host: String,
@@ -51,6 +54,8 @@ pub struct FolderRow {
     /// First and last delivery of a file of the folder, milliseconds since 1970-01-01 UTC.
     pub first_delivered_at: i64,
     pub last_delivered_at: i64,
+    /// Version of the program that wrote the row.
+    pub outboxfs_version: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,6 +64,17 @@ pub enum TestStatus {
     Pass,
     Fail,
     Unknown,
+}
+
+impl TestStatus {
+    /// As it stands in a table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A delivered picture as a row shows it.
@@ -71,6 +87,13 @@ pub struct PictureRef {
     pub thumbnail_url: Option<String>,
     /// Why there is none, one sentence.
     pub thumbnail_error: Option<String>,
+    /// Size of the original.
+    pub bytes: u64,
+    /// Pixels as shown (upright); `None` if not known.
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    /// BLAKE3 of the original in hexadecimal.
+    pub hash: String,
 }
 
 /// A failed call to a sink, a sentence for people. Permanent ones are not tried again.
@@ -81,13 +104,29 @@ pub struct RowError {
     pub message: String,
 }
 
-/// Opens the sink that `url` names.
-pub fn open(url: &str) -> Result<std::sync::Arc<dyn RowSink>, RowError> {
-    match url.split_once(':') {
-        Some(("sqlite", path)) => Ok(std::sync::Arc::new(sqlite::SqliteSink::open(path)?)),
-        _ => Err(RowError {
+impl RowError {
+    fn permanent(message: impl Into<String>) -> Self {
+        Self {
             permanent: true,
-            message: format!("unknown row sink '{url}' (known: sqlite:/path/rows.db)"),
-        }),
+            message: message.into(),
+        }
+    }
+
+    fn transient(message: impl Into<String>) -> Self {
+        Self {
+            permanent: false,
+            message: message.into(),
+        }
+    }
+}
+
+/// Opens the sink that `url` names. Says what is wrong with the URL, and nothing of files and
+/// networks: that is [`RowSink::probe`]'s.
+pub fn open(url: &str) -> Result<std::sync::Arc<dyn RowSink>, RowError> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(std::sync::Arc::new(sqlite::SqliteSink::open(url)?)),
+        _ => Err(RowError::permanent(format!(
+            "unknown row sink '{url}' (known: sqlite:/path/rows.db)"
+        ))),
     }
 }

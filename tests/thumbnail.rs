@@ -1,0 +1,331 @@
+//! Thumbnails of the pictures that cameras, editors and vandals make.
+
+use std::io::Cursor;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{
+    DynamicImage, GrayImage, ImageBuffer, ImageEncoder, ImageFormat, Luma, Rgb, RgbImage, Rgba,
+    RgbaImage,
+};
+use outboxfs::derive::thumbnail::{Options, is_picture, make};
+
+const RED: [u8; 3] = [220, 30, 30];
+const GREEN: [u8; 3] = [30, 200, 30];
+const BLUE: [u8; 3] = [30, 30, 220];
+const YELLOW: [u8; 3] = [220, 220, 30];
+
+/// Four quarters: red and green above, blue and yellow below.
+fn quarters(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        Rgb(match (x < width / 2, y < height / 2) {
+            (true, true) => RED,
+            (false, true) => GREEN,
+            (true, false) => BLUE,
+            (false, false) => YELLOW,
+        })
+    })
+}
+
+fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn thumbnail(bytes: &[u8]) -> RgbImage {
+    assert!(is_picture(&bytes[..bytes.len().min(64)]));
+    let made = make(bytes, &Options::default()).unwrap();
+    let pixels = image::load_from_memory_with_format(&made.jpeg, ImageFormat::Jpeg)
+        .unwrap()
+        .into_rgb8();
+    assert_eq!(pixels.dimensions(), (made.width, made.height));
+    pixels
+}
+
+fn refusal(bytes: &[u8]) -> String {
+    let sentence = make(bytes, &Options::default()).unwrap_err().to_string();
+    assert!(
+        sentence.ends_with('.') && !sentence.contains('\n'),
+        "{sentence}"
+    );
+    sentence
+}
+
+#[track_caller]
+fn assert_near(pixels: &RgbImage, x: u32, y: u32, want: [u8; 3]) {
+    let got = pixels.get_pixel(x, y).0;
+    let off = got.iter().zip(want).map(|(a, b)| a.abs_diff(b)).max();
+    assert!(off <= Some(16), "at {x},{y}: {got:?}, not {want:?}");
+}
+
+#[track_caller]
+fn assert_quarters(pixels: &RgbImage) {
+    assert_eq!(pixels.dimensions(), (200, 300));
+    assert_near(pixels, 50, 75, RED);
+    assert_near(pixels, 150, 75, GREEN);
+    assert_near(pixels, 50, 225, BLUE);
+    assert_near(pixels, 150, 225, YELLOW);
+}
+
+/// A TIFF block with nothing in it but the orientation.
+fn exif(orientation: u8) -> Vec<u8> {
+    let mut block = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+    block.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+    block
+}
+
+/// The picture as a camera stores it that was held so that `orientation` makes it upright.
+fn as_held(upright: &RgbImage, orientation: u8) -> RgbImage {
+    use image::imageops::{flip_horizontal, flip_vertical, rotate90, rotate180, rotate270};
+    match orientation {
+        1 => upright.clone(),
+        2 => flip_horizontal(upright),
+        3 => rotate180(upright),
+        4 => flip_vertical(upright),
+        5 => flip_horizontal(&rotate90(upright)),
+        6 => rotate270(upright),
+        7 => flip_horizontal(&rotate270(upright)),
+        8 => rotate90(upright),
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn every_format_is_filled_and_centre_cropped() {
+    let picture = DynamicImage::from(quarters(640, 480));
+    for format in [
+        ImageFormat::Jpeg,
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ] {
+        assert_quarters(&thumbnail(&encode(&picture, format)));
+    }
+}
+
+#[test]
+fn all_eight_orientations_of_a_jpeg_come_out_upright() {
+    for orientation in 1..=8 {
+        let held = as_held(&quarters(640, 480), orientation);
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
+        encoder.set_exif_metadata(exif(orientation)).unwrap();
+        encoder.encode_image(&held).unwrap();
+        assert_quarters(&thumbnail(&bytes));
+    }
+}
+
+#[test]
+fn all_eight_orientations_of_a_png_come_out_upright() {
+    for orientation in 1..=8 {
+        let held = as_held(&quarters(640, 480), orientation);
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+        encoder.set_exif_metadata(exif(orientation)).unwrap();
+        held.write_with_encoder(encoder).unwrap();
+        assert_quarters(&thumbnail(&bytes));
+    }
+}
+
+#[test]
+fn all_eight_orientations_of_a_webp_come_out_upright() {
+    for orientation in 1..=8 {
+        let held = as_held(&quarters(640, 480), orientation);
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
+        encoder.set_exif_metadata(exif(orientation)).unwrap();
+        held.write_with_encoder(encoder).unwrap();
+        assert_quarters(&thumbnail(&bytes));
+    }
+}
+
+#[test]
+fn a_picture_smaller_than_its_thumbnail_is_scaled_up_to_fill_it() {
+    let tiny = DynamicImage::from(quarters(8, 12));
+    assert_quarters(&thumbnail(&encode(&tiny, ImageFormat::Png)));
+    let dot = DynamicImage::from(RgbImage::from_pixel(1, 1, Rgb(GREEN)));
+    let pixels = thumbnail(&encode(&dot, ImageFormat::Png));
+    assert_near(&pixels, 0, 0, GREEN);
+    assert_near(&pixels, 199, 299, GREEN);
+}
+
+#[test]
+fn a_long_thin_picture_shows_its_middle() {
+    let line = RgbImage::from_fn(3001, 2, |x, _| Rgb(if x == 1500 { GREEN } else { RED }));
+    let pixels = thumbnail(&encode(&DynamicImage::from(line), ImageFormat::Png));
+    assert_near(&pixels, 100, 150, GREEN);
+}
+
+#[test]
+fn transparency_lies_on_white() {
+    let clear = RgbaImage::from_fn(40, 60, |_, y| {
+        Rgba([220, 30, 30, if y < 30 { 0 } else { 255 }])
+    });
+    let pixels = thumbnail(&encode(&DynamicImage::from(clear), ImageFormat::Png));
+    assert_near(&pixels, 100, 50, [255, 255, 255]);
+    assert_near(&pixels, 100, 250, RED);
+}
+
+#[test]
+fn grey_and_sixteen_bit_pictures_keep_their_shades() {
+    let grey = GrayImage::from_pixel(40, 60, Luma([100]));
+    let pixels = thumbnail(&encode(&DynamicImage::from(grey.clone()), ImageFormat::Png));
+    assert_near(&pixels, 100, 150, [100, 100, 100]);
+    let pixels = thumbnail(&encode(&DynamicImage::from(grey), ImageFormat::Jpeg));
+    assert_near(&pixels, 100, 150, [100, 100, 100]);
+
+    let deep = ImageBuffer::from_pixel(40, 60, Rgb([100u16 * 257, 200 * 257, 50 * 257]));
+    let deep = DynamicImage::ImageRgb16(deep);
+    for format in [ImageFormat::Png, ImageFormat::Tiff] {
+        assert_near(&thumbnail(&encode(&deep, format)), 100, 150, [100, 200, 50]);
+    }
+}
+
+#[test]
+fn a_palette_with_a_transparent_entry_is_understood() {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 2, 3);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_palette([220, 30, 30, 30, 30, 220].as_slice());
+    encoder.set_trns([255, 0].as_slice());
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&[0, 0, 0, 0, 1, 1]).unwrap();
+    writer.finish().unwrap();
+    let pixels = thumbnail(&bytes);
+    assert_near(&pixels, 100, 20, RED);
+    assert_near(&pixels, 100, 290, [255, 255, 255]);
+}
+
+#[test]
+fn the_first_frame_of_an_animation_counts() {
+    let mut bytes = Vec::new();
+    {
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
+        for color in [GREEN, RED] {
+            let [r, g, b] = color;
+            let frame = RgbaImage::from_pixel(20, 30, Rgba([r, g, b, 255]));
+            encoder.encode_frame(image::Frame::new(frame)).unwrap();
+        }
+    }
+    assert_near(&thumbnail(&bytes), 100, 150, GREEN);
+}
+
+#[test]
+fn the_thumbnail_is_a_jpeg_with_halved_colour_and_no_metadata() {
+    let picture = DynamicImage::from(quarters(640, 480));
+    let made = make(&encode(&picture, ImageFormat::Png), &Options::default()).unwrap();
+    let jpeg = made.jpeg;
+    let frame = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+    // Three components; the first sampled 2×2, the others 1×1.
+    assert_eq!(jpeg[frame + 9], 3);
+    assert_eq!(
+        (jpeg[frame + 11], jpeg[frame + 14], jpeg[frame + 17]),
+        (0x22, 0x11, 0x11)
+    );
+    assert!(!jpeg.windows(4).any(|four| four == b"Exif"));
+}
+
+#[test]
+fn a_file_that_is_no_picture_is_told_apart() {
+    for bytes in [
+        b"".as_slice(),
+        b"BM25 is a ranking",
+        b"plain text",
+        b"%PDF-1.7\n",
+        b"GIF",
+    ] {
+        assert!(!is_picture(bytes));
+        assert!(refusal(bytes).contains("not a picture"));
+    }
+}
+
+#[test]
+fn a_truncated_picture_is_an_error() {
+    let picture = DynamicImage::from(quarters(640, 480));
+    for format in [
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ] {
+        let bytes = encode(&picture, format);
+        let sentence = refusal(&bytes[..bytes.len() / 2]);
+        assert!(sentence.contains("cannot be decoded"), "{sentence}");
+    }
+}
+
+#[test]
+fn a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded() {
+    let mut jpeg = encode(&DynamicImage::from(quarters(16, 16)), ImageFormat::Jpeg);
+    let frame = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff; 4]);
+    let sentence = refusal(&jpeg);
+    assert!(sentence.contains("65535×65535 pixels"), "{sentence}");
+
+    let mut bmp = encode(&DynamicImage::from(quarters(16, 16)), ImageFormat::Bmp);
+    bmp[18..22].copy_from_slice(&60_000u32.to_le_bytes());
+    bmp[22..26].copy_from_slice(&60_000u32.to_le_bytes());
+    refusal(&bmp);
+}
+
+#[test]
+fn a_picture_that_needs_too_much_memory_is_refused() {
+    let options = Options {
+        max_memory: 100_000,
+        ..Options::default()
+    };
+    let bytes = encode(&DynamicImage::from(quarters(640, 480)), ImageFormat::Png);
+    let sentence = make(&bytes, &options).unwrap_err().to_string();
+    assert!(sentence.contains("memory"), "{sentence}");
+}
+
+/// Every cut and many single-byte changes of a small file: an answer or a sentence, never a panic.
+#[test]
+fn damage_anywhere_never_panics() {
+    let picture = DynamicImage::from(quarters(24, 16));
+    // Small, so that the time goes into decoding.
+    let options = Options {
+        width: 8,
+        height: 8,
+        max_pixels: 100_000,
+        ..Options::default()
+    };
+    let mut random = fastrand::Rng::with_seed(7);
+    for format in [
+        ImageFormat::Jpeg,
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ] {
+        let whole = encode(&picture, format);
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+            let _ = make(&bytes, &options);
+            let _ = make(&whole[..at], &options);
+        }
+    }
+}
+
+#[test]
+fn the_size_and_quality_asked_for_are_honoured() {
+    let bytes = encode(&DynamicImage::from(quarters(300, 300)), ImageFormat::Jpeg);
+    let size = |quality| {
+        let options = Options {
+            width: 64,
+            height: 48,
+            quality,
+            ..Options::default()
+        };
+        let made = make(&bytes, &options).unwrap();
+        assert_eq!((made.width, made.height), (64, 48));
+        made.jpeg.len()
+    };
+    assert!(size(95) > size(20));
+}
