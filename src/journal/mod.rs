@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 pub use change::{Change, Entry, FileStat};
 pub use queue::{
-    Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement, ThumbnailState,
+    Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement,
 };
 pub use rows::{FolderId, RowClaim, RowOutcome};
 use tokio::sync::oneshot;

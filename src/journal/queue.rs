@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::store::Store;
 use super::{Claimed, FileStat, JournalError, now_ms};
+use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
 
 /// A file of the journal.
@@ -37,14 +38,6 @@ pub enum Kind {
     Stats = 2,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ThumbnailState {
-    None,
-    Delivered,
-    /// Why there is none; not tried again until the content changes.
-    Failed(String),
-}
-
 /// What was delivered.
 #[derive(Debug, Clone)]
 pub struct Delivered {
@@ -52,6 +45,8 @@ pub struct Delivered {
     pub stat: FileStat,
     pub hash: blake3::Hash,
     pub kind: Kind,
+    /// Width and height of a picture as shown (upright), pixels; `None` if not known.
+    pub dimensions: Option<(u32, u32)>,
     pub etag: Option<String>,
     pub thumbnail: ThumbnailState,
 }
@@ -207,7 +202,8 @@ impl Store {
             .conn
             .prepare_cached(
                 "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, opened = 0, kind = ?6,
-                     hash = ?7, etag = ?8, delivered_at = ?9, thumbnail = ?10, thumbnail_error = ?11
+                     hash = ?7, etag = ?8, delivered_at = ?9, thumbnail = ?10, thumbnail_error = ?11,
+                     width = ?12, height = ?13
                  WHERE id = ?1 RETURNING folder_id",
             )?
             .query_row(
@@ -223,6 +219,8 @@ impl Store {
                     now_ms(),
                     thumbnail,
                     thumbnail_error,
+                    delivered.dimensions.map(|(width, _)| width),
+                    delivered.dimensions.map(|(_, height)| height),
                 ],
                 |row| row.get(0),
             )?;

@@ -49,12 +49,12 @@ impl Store {
     pub(super) fn raise_row(&mut self, folder_id: i64, begins: bool) -> Result<(), JournalError> {
         self.conn
             .prepare_cached(
-                "UPDATE folder SET row_version = row_version + 1, row_due = ?3,
+                "UPDATE folder SET row_version = max(row_version + 1, ?4), row_due = ?3,
                      row_state = CASE row_state WHEN 3 THEN 3 ELSE 1 END,
                      row_attempts = 0, row_error = NULL, row_failed_at = NULL
                  WHERE id = ?1 AND (?2 OR row_version > 0)",
             )?
-            .execute(params![folder_id, begins, self.due()])?;
+            .execute(params![folder_id, begins, self.due(), now_ms()])?;
         Ok(())
     }
 

@@ -21,7 +21,9 @@ CREATE TABLE folder (
     parent_id     INTEGER REFERENCES folder (id),   -- NULL for the backing directory (id 1) only
     name          BLOB    NOT NULL,
     -- The stats row of the folder. It has one once a picture or a stats.json was delivered in it.
-    row_version   INTEGER NOT NULL DEFAULT 0,       -- raised by each change of what the row shows
+    -- Raised by each change of what the row shows, to the time at least: a folder that is removed and
+    -- made again goes on from where the sink is. 0: has no row.
+    row_version   INTEGER NOT NULL DEFAULT 0,
     row_delivered INTEGER NOT NULL DEFAULT 0,       -- the version that the sink has; 0: none
     row_state     INTEGER NOT NULL DEFAULT 0,       -- 0 none or delivered, 1 queued, 2 failed, 3 claimed
     row_due       INTEGER NOT NULL DEFAULT 0,       -- not before this time
@@ -46,6 +48,8 @@ CREATE TABLE file (
     linked          INTEGER NOT NULL DEFAULT 0,   -- 1: had further hard links
     opened          INTEGER NOT NULL DEFAULT 0,   -- 1: opened for writing, nothing journaled since
     kind            INTEGER NOT NULL DEFAULT 0,   -- of the delivered content: 0 other, 1 picture, 2 stats.json
+    width           INTEGER,                      -- of a picture, upright, pixels
+    height          INTEGER,
     hash            BLOB,                         -- BLAKE3 of what is at the remote; NULL: not known for sure
     etag            TEXT,                         -- the remote's proof
     delivered_at    INTEGER,

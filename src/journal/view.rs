@@ -7,7 +7,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::rows::FolderId;
 use super::store::check_identity;
-use super::{JournalError, Kind, ThumbnailState};
+use super::{JournalError, Kind};
+use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
 
 /// A read-only connection; each call sees one consistent state.
@@ -65,6 +66,8 @@ pub struct DeliveredFile {
     pub size: u64,
     pub hash: blake3::Hash,
     pub kind: Kind,
+    /// Width and height of a picture as shown (upright), pixels; `None` if not known.
+    pub dimensions: Option<(u32, u32)>,
     pub thumbnail: ThumbnailState,
     /// Milliseconds since 1970-01-01 UTC.
     pub delivered_at: i64,
@@ -234,7 +237,7 @@ impl View {
     /// The delivered files of a folder, by name: those that the remote has in their last version.
     pub fn delivered_files(&self, folder: FolderId) -> Result<Vec<DeliveredFile>, JournalError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT name, size, hash, kind, thumbnail, thumbnail_error, delivered_at FROM file
+            "SELECT name, size, hash, kind, thumbnail, thumbnail_error, delivered_at, width, height FROM file
              WHERE folder_id = ? AND delivered = version AND hash IS NOT NULL ORDER BY name",
         )?;
         let files = statement.query_map([folder.0], |row| {
@@ -253,6 +256,7 @@ impl View {
                     _ => ThumbnailState::None,
                 },
                 delivered_at: row.get(6)?,
+                dimensions: row.get::<_, Option<u32>>(7)?.zip(row.get(8)?),
             })
         })?;
         Ok(files.collect::<Result<_, _>>()?)

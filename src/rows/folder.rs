@@ -3,6 +3,7 @@
 
 use super::{FolderRow, PictureRef, TestStatus};
 use crate::derive::stats::{self, STATS_FILE, StatusRules};
+use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
 use crate::remote::{Artifact, Key, path_text};
 
@@ -37,16 +38,6 @@ pub struct DeliveredFile {
     pub thumbnail: ThumbnailState,
     /// Milliseconds since 1970-01-01 UTC.
     pub delivered_at: i64,
-}
-
-/// What became of a picture's thumbnail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ThumbnailState {
-    /// None was to be made.
-    None,
-    Delivered,
-    /// Why there is none, one sentence.
-    Failed(String),
 }
 
 /// A folder's `stats.json`.
