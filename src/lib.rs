@@ -26,4 +26,5 @@ pub mod mount;
 pub mod path;
 pub mod remote;
 pub mod rows;
+pub mod scan;
 pub mod status;

@@ -52,7 +52,6 @@ pub(super) struct Loaded {
     pub hash: blake3::Hash,
     pub kind: Kind,
     pub body: Body,
-    pub file: Arc<File>,
     _budget: Option<OwnedSemaphorePermit>,
 }
 
@@ -124,7 +123,6 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
             hash,
             kind,
             body,
-            file,
             _budget: budget,
         })
     })
