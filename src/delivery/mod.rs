@@ -44,7 +44,7 @@ use tokio::task::JoinHandle;
 
 use crate::derive::thumbnail;
 use crate::journal::{Journal, JournalError, Lane};
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::rows::RowSink;
 
 /// How delivery is to go about it.
@@ -141,6 +141,11 @@ impl Delivery {
     /// What is going on, for status.
     pub fn progress(&self) -> Arc<Progress> {
         self.context.progress.clone()
+    }
+
+    /// Lets delivery begin with a remote that is known not to work now.
+    pub fn remote_is_away(&self, error: &RemoteError) {
+        self.context.remote_is_away(error);
     }
 
     /// Stops claiming, lets what is on its way end or, after `grace`, leaves it to the next start.

@@ -1,0 +1,56 @@
+//! What is left when a daemon has ended.
+
+use indicatif::{DecimalBytes, HumanCount};
+
+use crate::status::Snapshot;
+
+/// What did not arrive, and that the next mount goes on with it; `None` if all did.
+pub fn sentence(snapshot: &Snapshot) -> Option<String> {
+    if snapshot.is_all_delivered() {
+        return None;
+    }
+    let mut left = Vec::new();
+    let bytes = DecimalBytes(snapshot.queued_bytes);
+    for (count, what) in [
+        (snapshot.queued_files, format!("files ({bytes}) to deliver")),
+        (snapshot.failed_files, "failed files".to_owned()),
+        (snapshot.suspect_files, "suspect files".to_owned()),
+        (snapshot.queued_rows, "rows to write".to_owned()),
+        (snapshot.failed_rows, "failed rows".to_owned()),
+    ] {
+        if count > 0 {
+            left.push(format!("{} {what}", HumanCount(count)));
+        }
+    }
+    let mut text = format!("left: {}", left.join(", "));
+    if snapshot.queued_files + snapshot.queued_rows > 0 {
+        text += &format!("; 'outboxfs mount {}' resumes", snapshot.directory);
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_left_says_nothing() {
+        assert_eq!(sentence(&Snapshot::default()), None);
+    }
+
+    #[test]
+    fn what_is_left_is_counted() {
+        let snapshot = Snapshot {
+            directory: "/srv/rig".into(),
+            queued_files: 1_200,
+            queued_bytes: 3_000_000,
+            failed_files: 2,
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            sentence(&snapshot).unwrap(),
+            "left: 1,200 files (3.00 MB) to deliver, 2 failed files; 'outboxfs mount /srv/rig' \
+             resumes"
+        );
+    }
+}
