@@ -41,4 +41,9 @@ impl Journal {
     ) {
         todo!()
     }
+
+    /// Calls `done` when everything recorded before is committed and synced, or could not be.
+    pub fn sync(&self, _done: impl FnOnce(Result<(), JournalError>) + Send + 'static) {
+        todo!()
+    }
 }
