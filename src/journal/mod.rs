@@ -62,6 +62,11 @@ impl From<rusqlite::Error> for JournalError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error.to_string())
     }
+
+    /// Calls `done` when everything recorded before is committed and synced, or could not be.
+    pub fn sync(&self, _done: impl FnOnce(Result<(), JournalError>) + Send + 'static) {
+        todo!()
+    }
 }
 
 /// Milliseconds since 1970-01-01 UTC, the journal's clock.
