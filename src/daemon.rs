@@ -64,7 +64,10 @@ enum Event {
 /// what is left.
 pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapshot, DaemonError> {
     // The runtime outlives all that runs on it, and its threads come after the fork of a daemon.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
     let directory = open_directory(settings)?;
     let mut lock = Lock::acquire(&directory, settings)?;
     let places = runtime.block_on(probe::open_and_probe(settings))?;
@@ -91,7 +94,10 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
             max_retries: settings.max_retries,
             settle: settings.settle,
             thumbnail: thumbnail::Options::default(),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
         },
     )
     .map_err(failed)?;
@@ -156,7 +162,9 @@ fn serve(mount: Mount, sender: Sender<Event>, events: &Receiver<Event>) -> Resul
         match events.recv_deadline(deadline) {
             Ok(Event::Unmounted) => return Ok(()),
             Ok(Event::Signal) | Err(_) => {
-                tracing::warn!("files are still open; what is written to them from now on is found by the next mount");
+                tracing::warn!(
+                    "files are still open; what is written to them from now on is found by the next mount"
+                );
                 return Ok(());
             }
         }
@@ -204,8 +212,12 @@ fn what_is_left(settings: &MountSettings, journal: &Journal) -> Result<Snapshot,
 }
 
 fn open_directory(settings: &MountSettings) -> Result<File, DaemonError> {
-    File::open(&settings.directory)
-        .map_err(|error| DaemonError(format!("{} cannot be opened: {error}", settings.directory.display())))
+    File::open(&settings.directory).map_err(|error| {
+        DaemonError(format!(
+            "{} cannot be opened: {error}",
+            settings.directory.display()
+        ))
+    })
 }
 
 fn duplicate(directory: &File) -> Result<OwnedFd, DaemonError> {
@@ -221,7 +233,11 @@ fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
 fn mount_options(settings: &MountSettings) -> mount::Options {
     mount::Options {
         passthrough: settings.passthrough,
-        allow: if settings.allow_other { mount::Allow::Everyone } else { mount::Allow::Owner },
+        allow: if settings.allow_other {
+            mount::Allow::Everyone
+        } else {
+            mount::Allow::Owner
+        },
         fs_name: settings.directory.display().to_string(),
         ..mount::Options::default()
     }
@@ -262,7 +278,9 @@ impl Status {
             rows: places.rows.as_ref().map(|rows| rows.describe()),
             ..Snapshot::default()
         };
-        Ok(Self(Source::new(journal, delivery.progress(), scan.looked_at(), fixed).map_err(failed)?))
+        Ok(Self(
+            Source::new(journal, delivery.progress(), scan.looked_at(), fixed).map_err(failed)?,
+        ))
     }
 }
 

@@ -35,7 +35,13 @@ impl Scan {
         journal.begin_scan()?;
         let stop = Arc::new(AtomicBool::new(false));
         let looked_at = Arc::new(AtomicU64::new(0));
-        let scanner = Scanner { journal, backing, since, stop: stop.clone(), looked_at: looked_at.clone() };
+        let scanner = Scanner {
+            journal,
+            backing,
+            since,
+            stop: stop.clone(),
+            looked_at: looked_at.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("scan".into())
             .spawn(move || {
@@ -44,7 +50,11 @@ impl Scan {
                 }
             })
             .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?;
-        Ok(Self { stop, looked_at, thread })
+        Ok(Self {
+            stop,
+            looked_at,
+            thread,
+        })
     }
 
     /// Files looked at so far.
@@ -73,7 +83,10 @@ impl Scanner {
         loop {
             let folders = view.to_scan(BATCH)?;
             if folders.is_empty() {
-                tracing::info!(files = self.looked_at.load(Ordering::Relaxed), "the start-up scan is through");
+                tracing::info!(
+                    files = self.looked_at.load(Ordering::Relaxed),
+                    "the start-up scan is through"
+                );
                 return Ok(());
             }
             for path in folders {
@@ -89,8 +102,12 @@ impl Scanner {
         // What the journal knows is read first: what is removed in between is then merely missing
         // twice, while a file that is made in between would look unknown.
         let mut known = view.known_files(&path)?;
-        let mut scanned =
-            ScannedFolder { path: path.clone(), children: Vec::new(), found: Vec::new(), missing: Vec::new() };
+        let mut scanned = ScannedFolder {
+            path: path.clone(),
+            children: Vec::new(),
+            found: Vec::new(),
+            missing: Vec::new(),
+        };
         match self.list(&path, &mut known, &mut scanned) {
             Ok(()) => scanned.missing = known.into_keys().collect(),
             // Removed or renamed meanwhile; the mount has told the journal.
@@ -138,7 +155,9 @@ impl Scanner {
         scanned: &mut ScannedFolder,
     ) -> io::Result<()> {
         self.looked_at.fetch_add(1, Ordering::Relaxed);
-        let Some(found) = stat(folder, name)?.filter(|found| found.is_file) else { return Ok(()) };
+        let Some(found) = stat(folder, name)?.filter(|found| found.is_file) else {
+            return Ok(());
+        };
         let as_known = known.remove(name).is_some_and(|known| {
             !known.opened
                 && (known.size, known.mtime_ns, known.inode)
@@ -152,7 +171,11 @@ impl Scanner {
 
     fn open(&self, path: &RelPath) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = if path.is_root() { std::path::Path::new(".") } else { path.as_path() };
+        let path = if path.is_root() {
+            std::path::Path::new(".")
+        } else {
+            path.as_path()
+        };
         Ok(rustix::fs::openat2(
             &self.backing,
             path,
@@ -183,7 +206,9 @@ fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Found>> {
         Err(error) => return Err(error.into()),
     };
     let nanoseconds = |time: rustix::fs::StatxTimestamp| {
-        time.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec))
+        time.tv_sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(i64::from(time.tv_nsec))
     };
     let file_type = FileType::from_raw_mode(u32::from(stat.stx_mode));
     Ok(Some(Found {

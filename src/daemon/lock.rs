@@ -57,19 +57,26 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Self { journal: None, state })
+        Ok(Self {
+            journal: None,
+            state,
+        })
     }
 
     /// Locks the journal too, once it is clear that the mount will not be refused: the lock's file
     /// lies beside it. An existing journal may be given by mistake while another directory uses it.
     pub(super) fn take_journal(&mut self, settings: &MountSettings) -> Result<(), DaemonError> {
         let path = settings.journal.with_extension("lock");
-        settings
-            .create_state_dir()
-            .map_err(|error| DaemonError(format!("{} cannot be made: {error}", settings.state_dir().display())))?;
+        settings.create_state_dir().map_err(|error| {
+            DaemonError(format!(
+                "{} cannot be made: {error}",
+                settings.state_dir().display()
+            ))
+        })?;
         // A file of its own: SQLite has its own locks on the database.
-        let file = open_private(&path)
-            .map_err(|error| DaemonError(format!("{} cannot be opened: {error}", path.display())))?;
+        let file = open_private(&path).map_err(|error| {
+            DaemonError(format!("{} cannot be opened: {error}", path.display()))
+        })?;
         match try_lock(&file) {
             Ok(true) => {
                 self.journal = Some(file);
@@ -79,7 +86,10 @@ impl Lock {
                 "the journal {} is in use by another outboxfs; name another one with --journal",
                 settings.journal.display()
             ))),
-            Err(error) => Err(DaemonError(format!("{} cannot be locked: {error}", path.display()))),
+            Err(error) => Err(DaemonError(format!(
+                "{} cannot be locked: {error}",
+                path.display()
+            ))),
         }
     }
 
@@ -114,7 +124,11 @@ fn try_lock(file: &File) -> io::Result<bool> {
 
 fn open_private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    File::options().append(true).create(true).mode(0o600).open(path)
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn read_state(path: &Path) -> Option<(Pid, State)> {
@@ -129,7 +143,9 @@ fn read_state(path: &Path) -> Option<(Pid, State)> {
 }
 
 fn busy(settings: &MountSettings, holder: Option<Pid>) -> DaemonError {
-    let process = holder.map_or(String::new(), |pid| format!(" (process {})", pid.as_raw_nonzero()));
+    let process = holder.map_or(String::new(), |pid| {
+        format!(" (process {})", pid.as_raw_nonzero())
+    });
     DaemonError(format!(
         "another outboxfs{process} has {} mounted; unmount it first",
         settings.directory.display()

@@ -48,13 +48,21 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
             Ok(Ok(())) => {}
             Ok(Err(error)) if first && error.permanent => return refuse(error.to_string()),
             Ok(Err(error)) => warnings.push(format!("{error}; rows wait in the journal")),
-            Err(_) => warnings.push(format!("{} does not answer; rows wait in the journal", sink.describe())),
+            Err(_) => warnings.push(format!(
+                "{} does not answer; rows wait in the journal",
+                sink.describe()
+            )),
         }
     }
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    Ok(Places { remote, rows, remote_error, warnings })
+    Ok(Places {
+        remote,
+        rows,
+        remote_error,
+        warnings,
+    })
 }
 
 async fn probe_remote(remote: &dyn Remote) -> Option<RemoteError> {
@@ -69,5 +77,7 @@ async fn probe_remote(remote: &dyn Remote) -> Option<RemoteError> {
 }
 
 fn mounted_before(settings: &MountSettings) -> bool {
-    View::open(&settings.journal).and_then(|view| view.meta()).is_ok_and(|meta| meta.mounted_before)
+    View::open(&settings.journal)
+        .and_then(|view| view.meta())
+        .is_ok_and(|meta| meta.mounted_before)
 }

@@ -18,9 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use change::{Change, Entry, FileStat};
-pub use queue::{
-    Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement,
-};
+pub use queue::{Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
 use tokio::sync::oneshot;
 pub use view::{DeliveredFile, Known, Meta, Totals, View};
@@ -61,11 +59,6 @@ pub enum JournalError {
 impl From<rusqlite::Error> for JournalError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error.to_string())
-    }
-
-    /// Calls `done` when everything recorded before is committed and synced, or could not be.
-    pub fn sync(&self, _done: impl FnOnce(Result<(), JournalError>) + Send + 'static) {
-        todo!()
     }
 }
 

@@ -266,7 +266,9 @@ impl OutboxFs {
         }
         let mut written = 0;
         while written < data.len() {
-            let result = file.file.write_at(&data[written..], offset + written as u64);
+            let result = file
+                .file
+                .write_at(&data[written..], offset + written as u64);
             match result {
                 Ok(0) => break,
                 Ok(n) => written += n,
@@ -397,9 +399,7 @@ impl OutboxFs {
             rustix::fs::fsync(folder.fd())
         };
         match synced {
-            Ok(()) => self
-                .journal
-                .sync(move |result| done(journal_errno(result))),
+            Ok(()) => self.journal.sync(move |result| done(journal_errno(result))),
             Err(error) => done(Err(error)),
         }
     }
@@ -452,7 +452,10 @@ thread_local! {
 fn read_at(file: &OpenFile, buffer: &mut [u8], offset: u64) -> Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+        match file
+            .file
+            .read_at(&mut buffer[filled..], offset + filled as u64)
+        {
             Ok(0) => break,
             Ok(n) => filled += n,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -466,9 +469,7 @@ fn read_at(file: &OpenFile, buffer: &mut [u8], offset: u64) -> Result<usize> {
 /// Truncates also what was opened for reading only, which open(2) with O_TRUNC does.
 pub(super) fn truncate(fd: &OwnedFd, size: u64) -> Result<()> {
     match rustix::fs::ftruncate(fd, size) {
-        Err(Errno::INVAL | Errno::BADF) => {
-            rustix::fs::ftruncate(reopen(fd, OFlags::WRONLY)?, size)
-        }
+        Err(Errno::INVAL | Errno::BADF) => rustix::fs::ftruncate(reopen(fd, OFlags::WRONLY)?, size),
         result => result,
     }
 }

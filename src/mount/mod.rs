@@ -20,7 +20,7 @@ mod session;
 mod upload_dir;
 mod xattrs;
 
-pub use session::{Allow, Mount, MountError, Options, mount};
+pub use session::{Allow, Mount, MountError, Options, Unmounter, mount};
 
 /// Content of the files in `.upload`.
 pub trait VirtualFiles: Send + Sync {

@@ -72,7 +72,9 @@ pub enum MountError {
     Inside(PathBuf, PathBuf),
     #[error("the backing directory cannot be read: {0}")]
     Backing(io::Error),
-    #[error("there is no /dev/fuse here: load the module (modprobe fuse), or let the container use it")]
+    #[error(
+        "there is no /dev/fuse here: load the module (modprobe fuse), or let the container use it"
+    )]
     NoDevice,
     #[error("{0} cannot be mounted: {1}")]
     Refused(PathBuf, io::Error),
@@ -81,8 +83,14 @@ pub enum MountError {
 /// A running filesystem. It ends when it is unmounted, by whomever.
 pub struct Mount {
     session: BackgroundSession,
-    mountpoint: PathBuf,
+    unmounter: Unmounter,
     passthrough: Arc<AtomicBool>,
+}
+
+/// Unmounts, also while somebody waits for the end of the mount.
+#[derive(Debug, Clone)]
+pub struct Unmounter {
+    mountpoint: PathBuf,
 }
 
 /// Mounts `backing`, a directory that was opened before: it may be the mount point itself, which
@@ -126,7 +134,9 @@ pub fn mount(
     let session = session.spawn().map_err(refused)?;
     Ok(Mount {
         session,
-        mountpoint: mountpoint.to_owned(),
+        unmounter: Unmounter {
+            mountpoint: mountpoint.to_owned(),
+        },
         passthrough,
     })
 }
@@ -137,12 +147,22 @@ impl Mount {
         self.passthrough.load(Ordering::Relaxed)
     }
 
+    /// To unmount it while somebody waits for its end.
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    /// Waits until the session has ended: unmounted, and nothing open any more. All that was
+    /// written through the mount has then been given to the journal.
+    pub fn wait(self) -> io::Result<()> {
+        self.session.join()
+    }
+}
+
+impl Unmounter {
     /// Takes the mount point away. What is still open stays usable, and the session goes on, until
     /// it is closed.
     pub fn unmount(&self) -> io::Result<()> {
-        if self.is_finished() {
-            return Ok(());
-        }
         match rustix::mount::unmount(&self.mountpoint, UnmountFlags::NOFOLLOW) {
             Err(Errno::BUSY) => {
                 let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
@@ -166,17 +186,6 @@ impl Mount {
         }
         let message = String::from_utf8_lossy(&output.stderr);
         Err(io::Error::other(message.trim().to_owned()))
-    }
-
-    /// Whether the session has ended.
-    pub fn is_finished(&self) -> bool {
-        self.session.guard.is_finished()
-    }
-
-    /// Waits until the session has ended: unmounted, and nothing open any more. All that was
-    /// written through the mount has then been given to the journal.
-    pub fn wait(self) -> io::Result<()> {
-        self.session.join()
     }
 }
 

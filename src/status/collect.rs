@@ -28,7 +28,9 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
     snapshot.failed_rows = totals.failed_rows;
     snapshot.scanning = totals.scanning.then_some(0);
     snapshot.expanding = totals.expanding;
-    snapshot.oldest_waiting = view.oldest_waiting()?.map(|since| (now_ms() - since).max(0) as u64);
+    snapshot.oldest_waiting = view
+        .oldest_waiting()?
+        .map(|since| (now_ms() - since).max(0) as u64);
     snapshot.last_errors = view.failures(LAST_ERRORS)?;
     snapshot.safe_to_unplug = snapshot.is_all_delivered();
     Ok(())
@@ -50,7 +52,12 @@ impl Source {
         scanned: Arc<AtomicU64>,
         fixed: Snapshot,
     ) -> Result<Self, JournalError> {
-        Ok(Self { view: Mutex::new(journal.view()?), progress, scanned, fixed })
+        Ok(Self {
+            view: Mutex::new(journal.view()?),
+            progress,
+            scanned,
+            fixed,
+        })
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, JournalError> {
@@ -62,7 +69,9 @@ impl Source {
         snapshot.files_per_second = rate.files;
         snapshot.time_left = time_left(&snapshot);
         (snapshot.remote_error, snapshot.rows_error) = self.progress.errors();
-        snapshot.scanning = snapshot.scanning.map(|_| self.scanned.load(Ordering::Relaxed));
+        snapshot.scanning = snapshot
+            .scanning
+            .map(|_| self.scanned.load(Ordering::Relaxed));
         Ok(snapshot)
     }
 
@@ -74,7 +83,13 @@ impl Source {
         Ok(Some(match name {
             "status" => text::render(&self.snapshot()?),
             "status.json" => json::render(&self.snapshot()?),
-            "failed" => self.view.lock().failures(LISTED)?.iter().map(failed::line).collect(),
+            "failed" => self
+                .view
+                .lock()
+                .failures(LISTED)?
+                .iter()
+                .map(failed::line)
+                .collect(),
             _ => return Ok(None),
         }))
     }
