@@ -2,13 +2,17 @@
 //! in [`open`]; one conformance suite (`tests/remote.rs`) runs against every one of them.
 
 mod body;
+mod environment;
 mod error;
 mod file;
 mod key;
 mod s3;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 pub use body::Body;
+pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
 
@@ -53,12 +57,20 @@ pub struct Proof {
     pub etag: Option<String>,
 }
 
-/// Opens the remote that `url` names. Says what is wrong with the URL, and nothing of the network:
-/// that is [`Remote::probe`]'s.
-pub async fn open(url: &url::Url) -> Result<std::sync::Arc<dyn Remote>, RemoteError> {
+/// Opens the remote that `url` names, with the secrets of the process's environment. Says what is
+/// wrong with the URL, and nothing of the network: that is [`Remote::probe`]'s.
+pub async fn open(url: &url::Url) -> Result<Arc<dyn Remote>, RemoteError> {
+    open_with(url, &Environment::process()).await
+}
+
+/// [`open`] with secrets from elsewhere too.
+pub async fn open_with(
+    url: &url::Url,
+    environment: &Environment,
+) -> Result<Arc<dyn Remote>, RemoteError> {
     match url.scheme() {
-        "file" => Ok(std::sync::Arc::new(file::FileRemote::open(url)?)),
-        "s3" => Ok(std::sync::Arc::new(s3::S3Remote::open(url).await?)),
+        "file" => Ok(Arc::new(file::FileRemote::open(url)?)),
+        "s3" => Ok(Arc::new(s3::S3Remote::open(url, environment).await?)),
         other => Err(RemoteError::permanent(format!(
             "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix)"
         ))),
