@@ -120,7 +120,10 @@ mod tests {
     fn device_numbers_survive_the_protocol() {
         for (major, minor) in [(1, 3), (8, 17), (259, 70_000)] {
             let dev = device(encoded_device(major, minor));
-            assert_eq!((rustix::fs::major(dev), rustix::fs::minor(dev)), (major, minor));
+            assert_eq!(
+                (rustix::fs::major(dev), rustix::fs::minor(dev)),
+                (major, minor)
+            );
         }
     }
 }

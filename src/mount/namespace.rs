@@ -18,10 +18,19 @@ use crate::journal::{Change, Durability, FileStat};
 
 /// What mkdir(2), mknod(2) and symlink(2) make.
 pub(super) enum NewNode<'a> {
-    Folder { mode: u32, umask: u32 },
+    Folder {
+        mode: u32,
+        umask: u32,
+    },
     /// Anything but a directory or a symbolic link; `mode` says what.
-    Special { mode: u32, umask: u32, rdev: u32 },
-    Symlink { target: &'a [u8] },
+    Special {
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+    },
+    Symlink {
+        target: &'a [u8],
+    },
 }
 
 impl OutboxFs {
@@ -52,7 +61,14 @@ impl OutboxFs {
         rustix::fs::readlinkat(&*self.backing.reference(id)?, "", Vec::new())
     }
 
-    pub fn make(&self, req: &Request, parent: NodeId, name: &[u8], new: NewNode, reply: ReplyEntry) {
+    pub fn make(
+        &self,
+        req: &Request,
+        parent: NodeId,
+        name: &[u8],
+        new: NewNode,
+        reply: ReplyEntry,
+    ) {
         let made = self.make_on_disk(req, parent, name, new);
         match made {
             Ok((found, Some(stat))) => self.report_new_name(parent, name, stat, found, reply),
@@ -114,7 +130,13 @@ impl OutboxFs {
         let source = self.reference(id)?;
         let folder = self.backing.directory(parent)?;
         let _names = self.namespace.read();
-        rustix::fs::linkat(CWD, proc_path(&source), &*folder, name, AtFlags::SYMLINK_FOLLOW)?;
+        rustix::fs::linkat(
+            CWD,
+            proc_path(&source),
+            &*folder,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )?;
         let stat = attr::stat(&*folder, name)?;
         let found = self.enter(parent, name, &stat);
         Ok((found, attr::is_file(&stat).then(|| attr::file_stat(&stat))))
@@ -162,9 +184,10 @@ impl OutboxFs {
                 Change::Removed { path }
             };
             // Nobody waits: what is lost of this in a crash, the next scan finds.
-            self.journal.record(change, Durability::Committed, |result| {
-                let _logged = journal_errno(result);
-            });
+            self.journal
+                .record(change, Durability::Committed, |result| {
+                    let _logged = journal_errno(result);
+                });
         }
         Ok(())
     }

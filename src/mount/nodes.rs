@@ -278,10 +278,7 @@ impl Nodes {
 /// Nodes taken out of the table, to be dropped when its lock is released.
 type Dropped = Vec<Box<Node>>;
 
-fn release_parents(
-    table: &mut HashMap<NodeId, Box<Node>>,
-    parents: Vec<NodeId>,
-) -> Dropped {
+fn release_parents(table: &mut HashMap<NodeId, Box<Node>>, parents: Vec<NodeId>) -> Dropped {
     let mut dropped = Vec::new();
     for parent in parents {
         if let Some(node) = table.get_mut(&parent) {

@@ -72,7 +72,9 @@ pub enum MountError {
     Inside(PathBuf, PathBuf),
     #[error("the backing directory cannot be read: {0}")]
     Backing(io::Error),
-    #[error("there is no /dev/fuse here: load the module (modprobe fuse), or let the container use it")]
+    #[error(
+        "there is no /dev/fuse here: load the module (modprobe fuse), or let the container use it"
+    )]
     NoDevice,
     #[error("{0} cannot be mounted: {1}")]
     Refused(PathBuf, io::Error),
