@@ -11,10 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use parking_lot::RwLock;
 
@@ -556,11 +555,11 @@ impl Filesystem for OutboxFs {
         _req: &Request,
         _ino: INodeNo,
         _fh: FileHandle,
-        _flags: IoctlFlags,
+        _flags: fuser::IoctlFlags,
         _cmd: u32,
         _in_data: &[u8],
         _out_size: u32,
-        reply: ReplyIoctl,
+        reply: fuser::ReplyIoctl,
     ) {
         reply.error(Errno::ENOTTY);
     }
