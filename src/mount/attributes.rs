@@ -66,7 +66,9 @@ impl OutboxFs {
         new: NewAttributes,
         reply: ReplyAttr,
     ) {
+        // A handle that cannot write has no close that anybody listens to.
         let file = fh.and_then(|fh| self.handles.file(fh));
+        let file = file.filter(|file| file.writable);
         let truncated_by_path = new.size.is_some() && file.is_none();
         let attr = self
             .apply(req, id, file.as_deref(), new)

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fuser::{BackingId, FopenFlags, Request};
+use fuser::{BackingId, Request};
 use parking_lot::MutexGuard;
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -22,20 +22,15 @@ use crate::journal::{Change, Durability};
 
 /// What an open gave.
 pub(super) enum Opened {
-    File {
-        fh: u64,
-        file: Arc<OpenFile>,
-        flags: FopenFlags,
-    },
+    File { fh: u64, file: Arc<OpenFile> },
     Virtual(u64),
 }
 
 /// How a file is to be opened.
 struct Wish {
     /// Flags for the backing file. Not O_APPEND: the kernel says where to write. Not O_DIRECT: our
-    /// buffers are not aligned. Not O_TRUNC: it comes after making sure which file it is.
+    /// buffers are not aligned. Not O_TRUNC: the kernel truncates once it has the handle.
     flags: OFlags,
-    truncate: bool,
     /// Closing it may be news.
     writable: bool,
 }
@@ -44,18 +39,16 @@ impl Wish {
     fn new(flags: i32) -> Self {
         let flags = OFlags::from_bits_retain(flags as u32);
         let access = flags & OFlags::ACCMODE;
-        let truncate = flags.contains(OFlags::TRUNC);
         let kept = OFlags::SYNC | OFlags::DSYNC | OFlags::NOATIME;
         Self {
             flags: access | (flags & kept),
-            truncate,
-            writable: access != OFlags::RDONLY || truncate,
+            writable: access != OFlags::RDONLY,
         }
     }
 }
 
 impl OutboxFs {
-    pub fn open(&self, req: &Request, id: NodeId, flags: i32) -> Result<Opened> {
+    pub fn open(&self, id: NodeId, flags: i32) -> Result<Opened> {
         if upload_dir::owns(id) {
             return self.open_virtual(id, flags);
         }
@@ -63,7 +56,7 @@ impl OutboxFs {
         if wish.writable {
             self.announce(id)?;
         }
-        let (fd, mut stat) = match self.handles.inode(id) {
+        let (fd, stat) = match self.handles.inode(id) {
             Some(inode) => {
                 let fd = reopen(&inode.fd, wish.flags)?;
                 let stat = attr::stat(&fd, b"")?;
@@ -71,20 +64,11 @@ impl OutboxFs {
             }
             None => self.backing.open(id, wish.flags)?,
         };
-        if wish.truncate {
-            truncate(&fd, 0)?;
-            strip_set_id(req, &fd)?;
-            stat = attr::stat(&fd, b"")?;
-        }
         let (fh, file) = self.add_file(id, fd, &stat, &wish)?;
         if wish.writable {
             file.inode.announced.store(true, Ordering::Relaxed);
         }
-        if wish.truncate {
-            file.inode.touch();
-        }
-        let flags = self.open_flags(&file);
-        Ok(Opened::File { fh, file, flags })
+        Ok(Opened::File { fh, file })
     }
 
     pub fn create(
@@ -97,7 +81,11 @@ impl OutboxFs {
         flags: i32,
     ) -> Result<(Found, Opened)> {
         self.refuse_reserved(parent, name)?;
-        let wish = Wish::new(flags);
+        let wish = Wish {
+            // Even if it was created by an open for reading only, its close is news.
+            writable: true,
+            ..Wish::new(flags)
+        };
         let folder = self.backing.directory(parent)?;
         let names = self.namespace.read();
         create_as(req, umask);
@@ -105,10 +93,8 @@ impl OutboxFs {
             wish.flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let fd = match rustix::fs::openat(&*folder, name, exclusive, mode) {
-            Err(Errno::EXIST) if flags & libc::O_EXCL == 0 => {
-                drop(names);
-                return self.open_existing(req, parent, name, flags);
-            }
+            // Somebody created it below us: the kernel shall look again.
+            Err(Errno::EXIST) if flags & libc::O_EXCL == 0 => return Err(Errno::STALE),
             result => result?,
         };
         let stat = attr::stat(&fd, b"")?;
@@ -118,32 +104,7 @@ impl OutboxFs {
         // There is nothing to be announced of a file that the journal does not know.
         file.inode.announced.store(true, Ordering::Relaxed);
         file.inode.touch();
-        // Created by an open for reading only: its close is news all the same.
-        let flags = self.open_flags(&file) & !FopenFlags::FOPEN_NOFLUSH;
-        Ok((found, Opened::File { fh, file, flags }))
-    }
-
-    /// Somebody was faster in creating it.
-    fn open_existing(
-        &self,
-        req: &Request,
-        parent: NodeId,
-        name: &[u8],
-        flags: i32,
-    ) -> Result<(Found, Opened)> {
-        let found = self.lookup(parent, name)?;
-        let opened = if found.attr.kind == fuser::FileType::RegularFile {
-            self.open(req, found.attr.ino.0, flags)
-        } else {
-            Err(Errno::STALE)
-        };
-        match opened {
-            Ok(opened) => Ok((found, opened)),
-            Err(error) => {
-                self.backing.nodes.forget(found.attr.ino.0, 1);
-                Err(error)
-            }
-        }
+        Ok((found, Opened::File { fh, file }))
     }
 
     fn open_virtual(&self, id: NodeId, flags: i32) -> Result<Opened> {
@@ -174,17 +135,6 @@ impl OutboxFs {
         });
         let fh = self.handles.add(Handle::File(file.clone()));
         Ok((fh, file))
-    }
-
-    fn open_flags(&self, file: &OpenFile) -> FopenFlags {
-        let mut flags = FopenFlags::empty();
-        if !file.writable {
-            flags |= FopenFlags::FOPEN_NOFLUSH;
-        }
-        if self.exclusive {
-            flags |= FopenFlags::FOPEN_KEEP_CACHE;
-        }
-        flags
     }
 
     /// Decides for the first handle of an inode whether the kernel may go to the backing file by

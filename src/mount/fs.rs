@@ -20,7 +20,7 @@ use parking_lot::RwLock;
 use super::VirtualFiles;
 use super::attributes::NewAttributes;
 use super::content::Opened;
-use super::handles::{Handle, Handles, Io};
+use super::handles::{Handle, Handles, Io, OpenFile};
 use super::namespace::NewNode;
 use super::resolve::Backing;
 use crate::journal::{Journal, JournalError};
@@ -98,6 +98,18 @@ impl OutboxFs {
         }
     }
 
+    fn open_flags(&self, file: &OpenFile, io: &Io) -> FopenFlags {
+        let mut flags = FopenFlags::empty();
+        if !file.writable {
+            flags |= FopenFlags::FOPEN_NOFLUSH;
+        }
+        // With passthrough there is no cache, and the kernel refuses the flag.
+        if self.exclusive && !matches!(io, Io::Passthrough(_)) {
+            flags |= FopenFlags::FOPEN_KEEP_CACHE;
+        }
+        flags
+    }
+
     /// «There is no such name», for the kernel to remember.
     fn reply_nothing(&self, reply: ReplyEntry) {
         let mut attr = super::upload_dir::attr(super::upload_dir::folder());
@@ -125,8 +137,9 @@ pub(super) fn journal_errno(result: std::result::Result<(), JournalError>) -> Re
 impl Filesystem for OutboxFs {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         use std::sync::atomic::Ordering;
+        // Not FUSE_ATOMIC_O_TRUNC: the kernel would have us truncate, for an open for reading with
+        // O_TRUNC, before it finds that the file is being executed (ETXTBSY).
         let mut wanted = vec![
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
             InitFlags::FUSE_DO_READDIRPLUS,
@@ -286,10 +299,11 @@ impl Filesystem for OutboxFs {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.open(req, ino.0, flags.0) {
+        match self.open(ino.0, flags.0) {
             Ok(Opened::Virtual(fh)) => reply.opened(FileHandle(fh), FopenFlags::FOPEN_DIRECT_IO),
-            Ok(Opened::File { fh, file, flags }) => {
+            Ok(Opened::File { fh, file }) => {
                 let io = self.choose_io(req, &file, |fd| reply.open_backing(fd));
+                let flags = self.open_flags(&file, &io);
                 match &*io {
                     Io::Passthrough(id) => reply.opened_passthrough(FileHandle(fh), flags, id),
                     _ => reply.opened(FileHandle(fh), flags),
@@ -310,8 +324,9 @@ impl Filesystem for OutboxFs {
         reply: ReplyCreate,
     ) {
         match self.create(req, parent.0, name.as_bytes(), mode, umask, flags) {
-            Ok((found, Opened::File { fh, file, flags })) => {
+            Ok((found, Opened::File { fh, file })) => {
                 let io = self.choose_io(req, &file, |fd| reply.open_backing(fd));
+                let flags = self.open_flags(&file, &io);
                 let (fh, ttl) = (FileHandle(fh), self.attr_ttl(&found.attr));
                 let generation = Generation(found.generation);
                 match &*io {
@@ -532,6 +547,21 @@ impl Filesystem for OutboxFs {
             Ok(offset) => reply.offset(offset),
             Err(error) => reply.error(errno(error)),
         }
+    }
+
+    /// None is known; said here, because fuser would complain of each.
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: fuser::IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: fuser::ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
     }
 
     fn copy_file_range(
