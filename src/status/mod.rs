@@ -56,19 +56,23 @@ pub struct Snapshot {
     pub time_left: Option<u64>,
     /// The start-up scan: `None` when it is through, else files looked at so far.
     pub scanning: Option<u64>,
+    /// A folder was renamed, and its files are still being queued.
+    pub expanding: bool,
     /// The last failures, newest first, at most five; all of them are in `.upload/failed`.
     pub last_errors: Vec<Failure>,
 }
 
 impl Snapshot {
-    /// Whether nothing waits and nothing failed: what was closed has arrived. Says nothing of a
-    /// start-up scan that is still looking for more.
+    /// Whether nothing waits, nothing failed and nothing more can be found: what was closed has
+    /// arrived.
     pub fn is_all_delivered(&self) -> bool {
         self.queued_files == 0
             && self.failed_files == 0
             && self.suspect_files == 0
             && self.queued_rows == 0
             && self.failed_rows == 0
+            && self.scanning.is_none()
+            && !self.expanding
     }
 }
 
