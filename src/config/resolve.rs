@@ -24,7 +24,7 @@ pub struct MountSettings {
     pub mountpoint: PathBuf,
     pub remote: Url,
     /// For [`crate::rows::open`]; `None` if no rows are wanted.
-    pub rows: Option<Url>,
+    pub rows: Option<String>,
     pub journal: PathBuf,
     /// Uploads at a time, 1 to 256.
     pub workers: usize,
@@ -92,7 +92,7 @@ pub fn resolve(
     }
 
     Ok(MountSettings {
-        rows: rows.map(|rows| rows.as_url().clone()),
+        rows: rows.map(|rows| rows.as_url().to_string()),
         remote: remote.as_url().clone(),
         journal,
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
@@ -227,7 +227,7 @@ mod tests {
         let remote = settings.remote.to_file_path().unwrap();
         assert!(remote.starts_with(base.join("data")));
         assert_eq!(
-            settings.rows.unwrap().as_str(),
+            settings.rows.unwrap(),
             format!("sqlite:{}/rows.db", remote.display())
         );
         assert_eq!(settings.workers, 8);
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(world.resolve("remote = 's3://b/p'").unwrap().rows, None);
         let rows = "remote = 's3://b/p'\nrows = 'sqlite:/r/rows.db'";
         let settings = world.resolve(rows).unwrap();
-        assert_eq!(settings.rows.unwrap().as_str(), "sqlite:/r/rows.db");
+        assert_eq!(settings.rows.as_deref(), Some("sqlite:/r/rows.db"));
     }
 
     #[test]
