@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::mounts::{Mounts, is_dead, real_path};
 use super::{Error, FAILED, complain, holders, left, preflight, say};
 use crate::journal::View;
-use crate::status::{Snapshot, one_line};
+use crate::status::{Snapshot, counted, one_line};
 
 /// How often the journal is asked how far the daemon is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -61,6 +61,9 @@ pub fn run(args: UnmountArgs) -> Result<ExitCode, Error> {
             "cannot watch the daemon (process {pid:?}): {error}"
         ))
     })?;
+    // Not to be the one that keeps it busy, where its own working directory is the mount.
+    std::env::set_current_dir("/")
+        .map_err(|error| Error::Failed(format!("cannot change to /: {error}")))?;
     detach_mount(&mountpoint, &before)?;
     let deadline = args.timeout.map(|timeout| started + timeout);
     follow(&daemon, &before, deadline)?;
@@ -150,7 +153,7 @@ fn detach_mount(mountpoint: &Path, daemon: &Snapshot) -> Result<(), Error> {
 
 fn busy(mountpoint: &Path, daemon: u32) -> Error {
     let shown = mountpoint.display();
-    let holders = holders::of(mountpoint, daemon);
+    let holders = holders::of(mountpoint, &[daemon, std::process::id()]);
     let who = match holders.is_empty() {
         true => "other users' programs".to_owned(),
         false => holders.join(", "),
@@ -251,7 +254,7 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}")
+        let style = ProgressStyle::with_template("{bar:24} {percent:>3}%  {msg}, {eta} to go")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         Self {
@@ -271,12 +274,15 @@ impl Progress {
         }
         self.bar
             .set_position(self.total.saturating_sub(weight(&now)));
-        self.bar.set_message(format!(
-            "{} files ({}) left, {} failed",
+        let mut message = format!(
+            "{} files ({}) left",
             HumanCount(now.queued_files),
-            DecimalBytes(now.queued_bytes),
-            HumanCount(now.failed_files),
-        ));
+            DecimalBytes(now.queued_bytes)
+        );
+        if now.failed_files > 0 {
+            message += &format!(", {} failed", HumanCount(now.failed_files));
+        }
+        self.bar.set_message(message);
     }
 }
 
@@ -308,9 +314,9 @@ fn report(mountpoint: &Path, before: &Snapshot) -> Result<ExitCode, Error> {
             ))
         })?;
     let Some(left) = left::sentence(&after) else {
-        let delivered = HumanCount(after.delivered_files);
+        let files = counted(after.delivered_files, "file");
         say(&format!(
-            "{shown} is unmounted; all {delivered} files are delivered.\n"
+            "{shown} is unmounted; everything is delivered ({files}).\n"
         ));
         return Ok(ExitCode::SUCCESS);
     };

@@ -198,7 +198,11 @@ fn places(out: &mut String, snapshot: &Snapshot) {
             };
             line("mounted on", &format!("{mountpoint} (process {pid}{how})"));
         }
-        _ => line(
+        (_, Some(pid)) => line(
+            "mounted on",
+            &format!("nothing any more; process {pid} delivers the rest"),
+        ),
+        (_, None) => line(
             "mounted on",
             "nothing; 'outboxfs mount' goes on where it stopped",
         ),
@@ -358,12 +362,16 @@ uploading
 
     #[test]
     fn without_a_daemon_it_says_how_to_go_on() {
-        let snapshot = Snapshot {
+        let draining = Snapshot {
             mountpoint: None,
-            pid: None,
             passthrough: None,
             ..busy()
         };
-        assert!(render(&snapshot).contains("mounted on nothing; 'outboxfs mount' goes on"));
+        assert!(render(&draining).contains("nothing any more; process 4711 delivers the rest"));
+        let ended = Snapshot {
+            pid: None,
+            ..draining
+        };
+        assert!(render(&ended).contains("mounted on nothing; 'outboxfs mount' goes on"));
     }
 }
