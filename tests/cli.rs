@@ -1,88 +1,14 @@
 //! What the command line refuses: with one line that says what to do, an exit code, and nothing
 //! changed on disk.
 
-use std::collections::BTreeSet;
+#[path = "support/world.rs"]
+mod world;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
-/// A temporary directory with a directory to mount, and a program that keeps its state in there.
-struct World {
-    root: tempfile::TempDir,
-    variables: Vec<(&'static str, String)>,
-}
-
-impl World {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("pictures")).unwrap();
-        Self {
-            root,
-            variables: Vec::new(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().canonicalize().unwrap().join(name)
-    }
-
-    fn outboxfs(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outboxfs"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("OUTBOXFS_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .current_dir(self.root.path())
-            .env("XDG_STATE_HOME", self.path("state"))
-            .env("XDG_DATA_HOME", self.path("data"))
-            .envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command
-    }
-
-    /// Runs the program, expects exit code 2, no output, one line of error and an unchanged disk;
-    /// returns the line.
-    fn refusal(&self, arguments: &[&str]) -> String {
-        let before = self.everything();
-        let output = self.outboxfs().args(arguments).output().unwrap();
-        let line = error_line(&output, 2);
-        assert_eq!(self.everything(), before, "{line}");
-        line
-    }
-
-    fn everything(&self) -> BTreeSet<PathBuf> {
-        let mut found = BTreeSet::new();
-        let mut folders = vec![self.root.path().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).unwrap().flatten() {
-                if entry.file_type().unwrap().is_dir() {
-                    folders.push(entry.path());
-                }
-                found.insert(entry.path());
-            }
-        }
-        found
-    }
-}
-
-#[track_caller]
-fn error_line(output: &Output, code: i32) -> String {
-    let error = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{error}");
-    assert!(output.stdout.is_empty(), "{output:?}");
-    let line = error.strip_prefix("outboxfs: ").expect(&error);
-    let line = line.strip_suffix('\n').expect(line);
-    assert!(!line.contains('\n'), "more than one line: {line}");
-    line.to_owned()
-}
-
-#[track_caller]
-fn assert_says(line: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(line.contains(part), "'{part}' is not said: {line}");
-    }
-}
+use world::{World, assert_says, error_line};
 
 #[test]
 fn a_directory_that_does_not_exist_is_refused() {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::mounts::{Mounts, is_dead, real_path};
 use super::{Error, FAILED, complain, holders, left, preflight, say};
 use crate::journal::View;
-use crate::status::{Snapshot, counted, one_line};
+use crate::status::{Snapshot, one_line};
 
 /// How often the journal is asked how far the daemon is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -314,7 +314,7 @@ fn report(mountpoint: &Path, before: &Snapshot) -> Result<ExitCode, Error> {
             ))
         })?;
     let Some(left) = left::sentence(&after) else {
-        let files = counted(after.delivered_files, "file");
+        let files = crate::status::counted(after.delivered_files, "file");
         say(&format!(
             "{shown} is unmounted; everything is delivered ({files}).\n"
         ));
