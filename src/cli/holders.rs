@@ -4,15 +4,15 @@
 use std::fs;
 use std::path::Path;
 
-/// `name (pid)` of each, but not of the daemon itself.
-pub fn of(mountpoint: &Path, daemon: u32) -> Vec<String> {
+/// `name (pid)` of each, but for those of `except`.
+pub fn of(mountpoint: &Path, except: &[u32]) -> Vec<String> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != daemon && holds(*pid, mountpoint))
+        .filter(|pid| !except.contains(pid) && holds(*pid, mountpoint))
         .map(|pid| format!("{} ({pid})", name(pid)))
         .collect()
 }
@@ -47,11 +47,11 @@ mod tests {
         let path = folder.path().canonicalize().unwrap();
         let me = std::process::id();
         let _open = fs::File::create(path.join("busy")).unwrap();
-        let holders = of(&path, 0);
+        let holders = of(&path, &[]);
         assert!(
             holders.len() == 1 && holders[0].contains(&format!("({me})")),
             "{holders:?}"
         );
-        assert!(of(&path, me).is_empty());
+        assert!(of(&path, &[me]).is_empty());
     }
 }

@@ -9,21 +9,30 @@ pub fn sentence(snapshot: &Snapshot) -> Option<String> {
     if snapshot.is_all_delivered() {
         return None;
     }
-    let mut left = Vec::new();
     let bytes = DecimalBytes(snapshot.queued_bytes);
-    for (count, what) in [
+    let counted = [
         (snapshot.queued_files, format!("files ({bytes}) to deliver")),
         (snapshot.failed_files, "failed files".to_owned()),
         (snapshot.suspect_files, "suspect files".to_owned()),
         (snapshot.queued_rows, "rows to write".to_owned()),
         (snapshot.failed_rows, "failed rows".to_owned()),
-    ] {
-        if count > 0 {
-            left.push(format!("{} {what}", HumanCount(count)));
-        }
+    ];
+    let mut left: Vec<String> = counted
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", HumanCount(count)))
+        .collect();
+    if snapshot.scanning.is_some() {
+        left.push("folders not looked at yet".to_owned());
+    }
+    if snapshot.expanding {
+        left.push("a renamed folder's files to queue".to_owned());
     }
     let mut text = format!("left: {}", left.join(", "));
-    if snapshot.queued_files + snapshot.queued_rows > 0 {
+    let resumable = snapshot.queued_files + snapshot.queued_rows > 0
+        || snapshot.scanning.is_some()
+        || snapshot.expanding;
+    if resumable {
         text += &format!("; 'outboxfs mount {}' resumes", snapshot.directory);
     }
     Some(text)
@@ -51,6 +60,19 @@ mod tests {
             sentence(&snapshot).unwrap(),
             "left: 1,200 files (3.00 MB) to deliver, 2 failed files; 'outboxfs mount /srv/rig' \
              resumes"
+        );
+    }
+
+    #[test]
+    fn an_unfinished_scan_is_something_left() {
+        let snapshot = Snapshot {
+            directory: "/srv/rig".into(),
+            scanning: Some(0),
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            sentence(&snapshot).unwrap(),
+            "left: folders not looked at yet; 'outboxfs mount /srv/rig' resumes"
         );
     }
 }

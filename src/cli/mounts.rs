@@ -5,19 +5,23 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// The file system type of our mounts.
+/// How our mounts are recognised: by their type where fusermount3 has mounted, and by their source
+/// where root has, since fuser gives all of root's mounts the type `fuse`.
 const FSTYPE: &[u8] = b"fuse.outboxfs";
+const BARE_FSTYPE: &[u8] = b"fuse";
+const SOURCE: &[u8] = b"outboxfs";
 
 /// A line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     pub mountpoint: PathBuf,
     pub fstype: Vec<u8>,
+    source: Vec<u8>,
 }
 
 impl Mount {
     pub fn is_ours(&self) -> bool {
-        self.fstype == FSTYPE
+        self.fstype == FSTYPE || self.fstype == BARE_FSTYPE && self.source == SOURCE
     }
 }
 
@@ -64,10 +68,13 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|b| *b == b' ');
     let mountpoint = fields.nth(4)?;
     // Any number of optional fields, then a dash.
-    let fstype = fields.skip_while(|field| *field != b"-").nth(1)?;
+    let mut after_dash = fields.skip_while(|field| *field != b"-").skip(1);
+    let fstype = after_dash.next()?;
+    let source = after_dash.next()?;
     Some(Mount {
         mountpoint: PathBuf::from(OsString::from_vec(unescape(mountpoint))),
         fstype: fstype.to_vec(),
+        source: unescape(source),
     })
 }
 
@@ -121,6 +128,8 @@ mod tests {
 31 30 0:27 / /srv/my\\040pictures\\134x/card rw - vfat /dev/sdb1 rw
 32 22 0:28 / /mnt rw - fuse.outboxfs outboxfs rw
 33 22 0:29 / /mnt rw - tmpfs tmpfs rw
+34 22 0:30 / /root/mounted rw - fuse outboxfs rw,user_id=0,group_id=0
+35 22 0:31 / /root/other rw - fuse rclone rw,user_id=0,group_id=0
 ";
 
     #[test]
@@ -138,7 +147,14 @@ mod tests {
             mounts.containing(Path::new("/mnt/a")).unwrap().fstype,
             b"tmpfs"
         );
-        assert_eq!(mounts.ours().count(), 1);
+        assert_eq!(mounts.ours().count(), 2);
+    }
+
+    #[test]
+    fn a_mount_made_by_root_is_known_by_its_source() {
+        let mounts = Mounts::parse(SAMPLE);
+        assert!(mounts.at(Path::new("/root/mounted")).unwrap().is_ours());
+        assert!(!mounts.at(Path::new("/root/other")).unwrap().is_ours());
     }
 
     #[test]

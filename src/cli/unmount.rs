@@ -62,6 +62,9 @@ pub fn run(args: UnmountArgs) -> Result<ExitCode, Error> {
             "cannot watch the daemon (process {pid:?}): {error}"
         ))
     })?;
+    // Not to be the one that keeps it busy, where its own working directory is the mount.
+    std::env::set_current_dir("/")
+        .map_err(|error| Error::Failed(format!("cannot change to /: {error}")))?;
     detach_mount(&mountpoint, &before)?;
     let deadline = args.timeout.map(|timeout| started + timeout);
     follow(&daemon, &before, deadline)?;
@@ -151,7 +154,7 @@ fn detach_mount(mountpoint: &Path, daemon: &Snapshot) -> Result<(), Error> {
 
 fn busy(mountpoint: &Path, daemon: u32) -> Error {
     let shown = mountpoint.display();
-    let holders = holders::of(mountpoint, daemon);
+    let holders = holders::of(mountpoint, &[daemon, std::process::id()]);
     let who = match holders.is_empty() {
         true => "other users' programs".to_owned(),
         false => holders.join(", "),
@@ -252,7 +255,7 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}")
+        let style = ProgressStyle::with_template("{bar:24} {percent:>3}%  {msg}, {eta} to go")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         Self {
@@ -272,12 +275,15 @@ impl Progress {
         }
         self.bar
             .set_position(self.total.saturating_sub(weight(&now)));
-        self.bar.set_message(format!(
-            "{} files ({}) left, {} failed",
+        let mut message = format!(
+            "{} files ({}) left",
             HumanCount(now.queued_files),
-            DecimalBytes(now.queued_bytes),
-            HumanCount(now.failed_files),
-        ));
+            DecimalBytes(now.queued_bytes)
+        );
+        if now.failed_files > 0 {
+            message += &format!(", {} failed", HumanCount(now.failed_files));
+        }
+        self.bar.set_message(message);
     }
 }
 
@@ -309,9 +315,9 @@ fn report(mountpoint: &Path, before: &Snapshot) -> Result<ExitCode, Error> {
             ))
         })?;
     let Some(left) = left::sentence(&after) else {
-        let delivered = HumanCount(after.delivered_files);
+        let files = crate::status::counted(after.delivered_files, "file");
         say(&format!(
-            "{shown} is unmounted; all {delivered} files are delivered.\n"
+            "{shown} is unmounted; everything is delivered ({files}).\n"
         ));
         return Ok(ExitCode::SUCCESS);
     };

@@ -75,11 +75,8 @@ pub fn resolve(
         None => default_remote(&directory, places)?,
     };
     let remote_directory = remote.directory().map(|path| real_path(&path));
-    let rows = settings.rows.or_else(|| {
-        Some(RowsUrl::from_database(
-            remote_directory.as_ref()?.join(ROWS_FILE),
-        ))
-    });
+    let beside_remote = || RowsUrl::from_database(&remote_directory.as_ref()?.join(ROWS_FILE));
+    let rows = settings.rows.or_else(beside_remote);
 
     let inside = Inside {
         directory: &directory,
@@ -91,11 +88,11 @@ pub fn resolve(
         inside.refuse_within_remote(remote)?;
     }
     if let Some(rows) = &rows {
-        inside.refuse(&real_path(rows.database()), "rows database", "--rows URL")?;
+        inside.refuse(&real_path(&rows.database()), "rows database", "--rows URL")?;
     }
 
     Ok(MountSettings {
-        rows: rows.map(|rows| rows_text(&rows)).transpose()?,
+        rows: rows.map(|rows| rows.as_url().to_string()),
         remote: remote.as_url().clone(),
         journal,
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
@@ -126,16 +123,6 @@ fn default_remote(directory: &Path, places: &Places) -> Result<RemoteUrl, Config
             path.display()
         ))
     })
-}
-
-fn rows_text(rows: &RowsUrl) -> Result<String, ConfigError> {
-    match rows.database().to_str() {
-        Some(path) => Ok(format!("sqlite:{path}")),
-        None => Err(ConfigError(format!(
-            "the path of the rows database, {}, is not valid UTF-8; give --rows URL",
-            rows.database().display()
-        ))),
-    }
 }
 
 /// What must not lie within what is mounted: the daemon would wait for itself, or deliver its own
@@ -240,8 +227,8 @@ mod tests {
         let remote = settings.remote.to_file_path().unwrap();
         assert!(remote.starts_with(base.join("data")));
         assert_eq!(
-            settings.rows,
-            Some(format!("sqlite:{}/rows.db", remote.display()))
+            settings.rows.unwrap(),
+            format!("sqlite:{}/rows.db", remote.display())
         );
         assert_eq!(settings.workers, 8);
         assert_eq!(settings.settle, Duration::from_millis(500));

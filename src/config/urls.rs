@@ -2,9 +2,12 @@
 //!
 //! No message repeats the URL: it may hold a secret that does not belong there.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use url::Url;
 
@@ -111,20 +114,26 @@ fn check_s3(url: &Url) -> Result<(), String> {
     }
 }
 
-/// Where rows go: `sqlite:/path/rows.db`.
+/// Where rows go: `sqlite:/path/rows.db`, percent-encoded like every URL.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct RowsUrl(PathBuf);
+pub struct RowsUrl(Url);
 
 impl RowsUrl {
     /// Rows in an SQLite database; `path` must be absolute.
-    pub fn from_database(path: PathBuf) -> Self {
-        Self(path)
+    pub fn from_database(path: &Path) -> Option<Self> {
+        let file = Url::from_file_path(path).ok()?;
+        format!("sqlite:{}", file.path()).parse().ok()
+    }
+
+    pub fn as_url(&self) -> &Url {
+        &self.0
     }
 
     /// The database's file.
-    pub fn database(&self) -> &Path {
-        &self.0
+    pub fn database(&self) -> PathBuf {
+        let path: Vec<u8> = percent_decode_str(self.0.path()).collect();
+        PathBuf::from(OsString::from_vec(path))
     }
 }
 
@@ -132,23 +141,22 @@ impl FromStr for RowsUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let path = match text.split_once(':') {
-            Some(("sqlite", path)) => path,
-            Some((scheme, _)) if !scheme.contains('/') => {
-                return Err(format!(
-                    "unknown row sink '{}:'; write sqlite:/path/rows.db",
-                    scheme.escape_debug()
-                ));
-            }
-            _ => return Err("this is not a URL; write sqlite:/path/rows.db".to_owned()),
-        };
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if !path.starts_with('/') || path.ends_with('/') {
+        let url = Url::parse(text)
+            .map_err(|error| format!("this is not a URL ({error}); write sqlite:/path/rows.db"))?;
+        if url.scheme() != "sqlite" {
+            return Err(format!(
+                "unknown row sink '{}:'; write sqlite:/path/rows.db",
+                url.scheme()
+            ));
+        }
+        refuse_credentials(&url)?;
+        let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+        if url.cannot_be_a_base() || has_host || url.path().ends_with('/') {
             return Err(
                 "the row sink needs a file's absolute path: sqlite:/path/rows.db".to_owned(),
             );
         }
-        Ok(Self(PathBuf::from(path)))
+        Ok(Self(url))
     }
 }
 
@@ -206,10 +214,14 @@ mod tests {
             let rows: RowsUrl = url.parse().unwrap();
             assert_eq!(rows.database(), Path::new("/srv/rows.db"));
         }
+        let odd = Path::new("/srv/50% of #1?/rows.db");
+        let rows = RowsUrl::from_database(odd).unwrap();
+        assert_eq!(rows.database(), odd);
         for (url, hint) in [
             ("/srv/rows.db", "not a URL"),
             ("sqlite:rows.db", "absolute"),
             ("sqlite:", "absolute"),
+            ("sqlite://host/rows.db", "absolute"),
             (
                 "postgres://user:hush@host/db",
                 "unknown row sink 'postgres:'",

@@ -63,6 +63,9 @@ fn verdict(snapshot: &Snapshot) -> String {
     if let Some(seen) = snapshot.scanning {
         why.push(format!("start-up scan at {}", counted(seen, "file")));
     }
+    if snapshot.expanding {
+        why.push("a renamed folder is being queued".to_owned());
+    }
     if why.is_empty() {
         why.push("the state is not known yet".to_owned());
     }
@@ -195,12 +198,19 @@ fn places(out: &mut String, snapshot: &Snapshot) {
             };
             line("mounted on", &format!("{mountpoint} (process {pid}{how})"));
         }
-        _ => line(
+        (_, Some(pid)) => line(
+            "mounted on",
+            &format!("nothing any more; process {pid} delivers the rest"),
+        ),
+        (_, None) => line(
             "mounted on",
             "nothing; 'outboxfs mount' goes on where it stopped",
         ),
     }
-    line("remote", &snapshot.remote);
+    // Without a daemon, the journal alone does not know it.
+    if !snapshot.remote.is_empty() {
+        line("remote", &snapshot.remote);
+    }
     if let Some(rows) = &snapshot.rows {
         line("rows", rows);
     }
@@ -335,6 +345,7 @@ uploading
         assert!(first(|s| s.failed_files = 1).contains("1 file failed"));
         assert!(first(|s| s.suspect_files = 3).contains("3 files suspect"));
         assert!(first(|s| s.scanning = Some(9)).contains("scan at 9 files"));
+        assert!(first(|s| s.expanding = true).contains("a renamed folder"));
         assert!(first(|_| ()).starts_with("NOT safe to unplug: "));
     }
 
@@ -351,12 +362,16 @@ uploading
 
     #[test]
     fn without_a_daemon_it_says_how_to_go_on() {
-        let snapshot = Snapshot {
+        let draining = Snapshot {
             mountpoint: None,
-            pid: None,
             passthrough: None,
             ..busy()
         };
-        assert!(render(&snapshot).contains("mounted on nothing; 'outboxfs mount' goes on"));
+        assert!(render(&draining).contains("nothing any more; process 4711 delivers the rest"));
+        let ended = Snapshot {
+            pid: None,
+            ..draining
+        };
+        assert!(render(&ended).contains("mounted on nothing; 'outboxfs mount' goes on"));
     }
 }
