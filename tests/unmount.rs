@@ -1,122 +1,18 @@
 //! Mount, write, unmount: what a person sees of it, whatever happens in between.
 
+#[path = "support/rig.rs"]
+mod rig;
 #[path = "support/world.rs"]
 mod world;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use outboxfs::status::Snapshot;
-use rustix::process::{Pid, Signal, kill_process};
-use world::{World, assert_says, error_line};
+use rig::{Rig, eventually};
+use world::{assert_says, error_line};
 
 /// Nobody listens there: the port is reserved (tcpmux), and tests run on machines without it.
 const AWAY: &str = "s3://bucket/prefix?endpoint=http://127.0.0.1:1&region=eu-1";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A world in which mounting is allowed; `None` where it is not. What a failed test leaves mounted
-/// is taken away.
-struct Rig {
-    world: World,
-}
-
-impl Rig {
-    fn new() -> Option<Self> {
-        if File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .is_err()
-        {
-            eprintln!("skipped: no right to open /dev/fuse");
-            return None;
-        }
-        let mut world = World::new();
-        world.variables = vec![
-            ("OUTBOXFS_NO_PASSTHROUGH", "1".to_owned()),
-            ("OUTBOXFS_SETTLE", "0".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "nobody".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "nothing".to_owned()),
-        ];
-        Some(Self { world })
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.world.outboxfs().args(arguments).output().unwrap()
-    }
-
-    /// Mounts `pictures`, delivering to `remote` beside it.
-    fn mount(&self) -> String {
-        let remote = format!("file://{}", self.remote().display());
-        let output = self.run(&["mount", "pictures", "--remote", &remote]);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn pictures(&self) -> PathBuf {
-        self.world.path("pictures")
-    }
-
-    fn remote(&self) -> PathBuf {
-        self.world.path("remote")
-    }
-
-    fn delivered(&self, name: &str) -> Vec<u8> {
-        fs::read(self.remote().join("original").join(name)).unwrap()
-    }
-
-    fn snapshot(&self) -> Option<Snapshot> {
-        let text = fs::read(self.pictures().join(".upload/status.json")).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
-    fn daemon(&self) -> Pid {
-        let pid = self.snapshot().unwrap().pid.unwrap();
-        Pid::from_raw(pid.try_into().unwrap()).unwrap()
-    }
-
-    fn kill(&self) {
-        let daemon = self.daemon();
-        kill_process(daemon, Signal::KILL).unwrap();
-        eventually("the daemon is gone", || {
-            !Path::new("/proc")
-                .join(daemon.as_raw_nonzero().to_string())
-                .exists()
-        });
-    }
-
-    fn is_mounted(&self) -> bool {
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        mountinfo.contains(&format!(" {} ", self.pictures().display()))
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        if !self.is_mounted() {
-            return;
-        }
-        if self.snapshot().is_some() {
-            self.kill();
-        }
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(self.pictures())
-            .output();
-    }
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn mount_returns_when_it_is_ready_and_says_what_goes_where() {
     let Some(rig) = Rig::new() else { return };
