@@ -118,6 +118,12 @@ pub fn is_dead(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOTCONN)
 }
 
+/// Whether the daemon of the mount at `path` has died. Asked with statfs(2), which the kernel never
+/// answers from its cache, as it does stat(2).
+pub fn is_abandoned(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_err_and(|error| is_dead(&error.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::mounts::{Mounts, is_dead, real_path};
+use super::mounts::{Mounts, is_abandoned, real_path};
 use super::{Error, complain};
 
 /// Reserved in every directory of the mount.
@@ -54,14 +54,8 @@ fn folder(path: &Path, what: &str) -> Result<PathBuf, Error> {
         })
     };
     let real = real_path(path).map_err(refused)?;
-    let metadata = match fs::metadata(&real) {
-        Err(error) if is_dead(&error) => {
-            clear_stale(&real)?;
-            fs::metadata(&real)
-        }
-        metadata => metadata,
-    };
-    if !metadata.map_err(refused)?.is_dir() {
+    clear_stale(&real)?;
+    if !fs::metadata(&real).map_err(refused)?.is_dir() {
         return Err(Error::Refused(format!(
             "the {what} {shown} is not a directory"
         )));
@@ -71,7 +65,7 @@ fn folder(path: &Path, what: &str) -> Result<PathBuf, Error> {
 
 /// Takes away the mounts of dead daemons at `path`, one over the other if need be.
 fn clear_stale(path: &Path) -> Result<(), Error> {
-    while fs::metadata(path).is_err_and(|error| is_dead(&error)) {
+    while is_abandoned(path) {
         let mounts = read_mounts()?;
         if !mounts.at(path).is_some_and(|mount| mount.is_ours()) {
             return Err(Error::Refused(format!(

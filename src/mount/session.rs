@@ -21,6 +21,10 @@ use super::probe;
 use super::resolve::Backing;
 use crate::journal::Journal;
 
+/// Source and type of the mount in /proc/self/mountinfo. Where root mounts, fuser leaves the type at
+/// plain `fuse`; the source tells in either case.
+const NAME: &str = "outboxfs";
+
 /// Who may use the mount, besides what modes and owners say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Allow {
@@ -41,8 +45,6 @@ pub struct Options {
     pub allow: Allow,
     /// Event loops.
     pub threads: usize,
-    /// What mount(8) shows as the source.
-    pub fs_name: String,
 }
 
 impl Default for Options {
@@ -53,7 +55,6 @@ impl Default for Options {
             allow: Allow::default(),
             // One of them may be waiting for the journal before it opens a file for writing.
             threads: cores.max(4),
-            fs_name: "outboxfs".to_owned(),
         }
     }
 }
@@ -217,8 +218,8 @@ fn config(options: &Options) -> Config {
     let privileged = rustix::process::geteuid().is_root();
     let mut config = Config::default();
     config.mount_options = vec![
-        MountOption::FSName(options.fs_name.clone()),
-        MountOption::Subtype("outboxfs".to_owned()),
+        MountOption::FSName(NAME.to_owned()),
+        MountOption::Subtype(NAME.to_owned()),
         MountOption::DefaultPermissions,
     ];
     if privileged {
