@@ -45,11 +45,57 @@ impl Rig {
     }
 
     /// Mounts `pictures`, delivering to `remote` beside it.
+    #[track_caller]
     pub fn mount(&self) -> String {
+        self.mount_with(&[])
+    }
+
+    #[track_caller]
+    pub fn mount_with(&self, more: &[&str]) -> String {
         let remote = format!("file://{}", self.remote().display());
-        let output = self.run(&["mount", "pictures", "--remote", &remote]);
+        self.mount_to(&remote, more)
+    }
+
+    #[track_caller]
+    pub fn mount_to(&self, remote: &str, more: &[&str]) -> String {
+        let output = self.run(&[&["mount", "pictures", "--remote", remote], more].concat());
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Unmounts, which flushes.
+    #[track_caller]
+    pub fn unmount(&self) {
+        let output = self.run(&["unmount", "pictures"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+
+    /// Waits until nothing is left to deliver.
+    #[track_caller]
+    pub fn delivered_all(&self) {
+        eventually("all is delivered", || {
+            self.snapshot().is_some_and(|now| now.safe_to_unplug)
+        });
+    }
+
+    /// A file of `.upload`.
+    #[track_caller]
+    pub fn upload(&self, name: &str) -> String {
+        fs::read_to_string(self.pictures().join(".upload").join(name)).unwrap()
+    }
+
+    /// One value from the default row sink beside the remote.
+    #[track_caller]
+    pub fn row(&self, sql: &str) -> String {
+        let rows = rusqlite::Connection::open(self.remote().join("rows.db")).unwrap();
+        rows.query_row(sql, [], |row| {
+            Ok(match row.get_ref(0)? {
+                rusqlite::types::ValueRef::Null => "NULL".to_owned(),
+                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                value => value.as_str().unwrap().to_owned(),
+            })
+        })
+        .unwrap()
     }
 
     pub fn pictures(&self) -> PathBuf {
@@ -113,4 +159,3 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
-

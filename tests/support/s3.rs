@@ -45,9 +45,13 @@ impl Server {
     /// s3s-fs, which keeps objects as files. It checks signatures and the checksums of whole
     /// objects, not those of parts; keys end at some 150 bytes.
     pub fn in_process() -> Self {
+        Self::in_process_on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// The same on a port of the test's choice.
+    pub fn in_process_on(listener: TcpListener) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(BUCKET)).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let root = dir.path().to_owned();
         let (stop, stopped) = mpsc::channel();
