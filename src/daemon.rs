@@ -109,15 +109,16 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     // Whatever has changed by now has done so before the mount was there to see it.
     let since = journal::now_ms() * 1_000_000;
     let scan = Scan::start(journal.clone(), duplicate(&directory)?, since).map_err(failed)?;
-    let status = Status::new(settings, &journal, &delivery, &scan, &places)?;
+    let status = Arc::new(Status::new(settings, &journal, &delivery, &scan, &places)?);
     let mount = mount::mount(
         duplicate(&directory)?,
         &settings.mountpoint,
         journal.clone(),
-        Arc::new(status),
+        status.clone(),
         &mount_options(settings),
     )
     .map_err(failed)?;
+    status.0.mounted(mount.passthrough());
     journal.mounted().map_err(failed)?;
     tracing::info!(directory = %settings.directory.display(), mountpoint = %settings.mountpoint.display(),
         passthrough = mount.passthrough(), "mounted");

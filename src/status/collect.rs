@@ -1,8 +1,8 @@
 //! Putting a snapshot together: totals from the journal, and from the daemon, if one runs, what is
 //! going on at this moment.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -41,8 +41,9 @@ pub struct Source {
     view: Mutex<View>,
     progress: Arc<Progress>,
     scanned: Arc<AtomicU64>,
-    /// What does not change: directory, mount point, process, journal, remote, rows, passthrough.
+    /// What does not change: directory, mount point, process, journal, remote, rows.
     fixed: Snapshot,
+    passthrough: OnceLock<bool>,
 }
 
 impl Source {
@@ -57,12 +58,19 @@ impl Source {
             progress,
             scanned,
             fixed,
+            passthrough: OnceLock::new(),
         })
+    }
+
+    /// The mount is ready; whether it passes reads and writes through is known only then.
+    pub fn mounted(&self, passthrough: bool) {
+        let _ = self.passthrough.set(passthrough);
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, JournalError> {
         let mut snapshot = self.fixed.clone();
         fill_from_journal(&self.view.lock(), &mut snapshot)?;
+        snapshot.passthrough = self.passthrough.get().copied();
         let rate = self.progress.rate();
         snapshot.uploading = self.progress.uploading();
         snapshot.bytes_per_second = rate.bytes;
