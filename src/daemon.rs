@@ -79,6 +79,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         device,
         inode,
         settle: settings.settle,
+        has_rows: places.rows.is_some(),
     })
     .map_err(failed)?;
     lock.write_state(lock::State::Mounted);

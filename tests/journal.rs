@@ -30,6 +30,7 @@ impl Fixture {
             device: 1,
             inode: 2,
             settle: self.settle,
+            has_rows: true,
         }
     }
 

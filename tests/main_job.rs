@@ -113,6 +113,29 @@ fn files_thumbnails_and_rows_arrive() {
 }
 
 #[test]
+fn without_a_row_sink_rows_keep_nobody_waiting() {
+    let Some(rig) = Rig::new() else { return };
+    let server = s3::Server::in_process();
+    let mut rig = rig;
+    use_s3(&mut rig);
+    rig.mount_to(&server.url("p"), &[]);
+    fs::write(rig.pictures().join("stats.json"), "{}").unwrap();
+    rig.unmount();
+    // With one, they are written after all.
+    let rows = rig.world.path("rows.db");
+    rig.mount_to(
+        &server.url("p"),
+        &["--rows", &format!("sqlite:{}", rows.display())],
+    );
+    rig.unmount();
+    let rows = rusqlite::Connection::open(rows).unwrap();
+    let count: i64 = rows
+        .query_row("SELECT count(*) FROM device_test", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 1);
+}
+
+#[test]
 fn unchanged_files_are_not_sent_again() {
     let Some(rig) = Rig::new() else { return };
     let source = make_source(&rig);

@@ -80,6 +80,8 @@ pub struct Options {
     pub inode: u64,
     /// How long a change comes to rest before it is due.
     pub settle: Duration,
+    /// Whether there is a row sink. Without one the rows of folders wait for a mount that has.
+    pub has_rows: bool,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.

@@ -12,6 +12,9 @@ CREATE TABLE meta (
     -- Set when a daemon begins, cleared when one ends with nothing left: a mount of a directory
     -- that was never mounted may refuse on a bad remote, later ones may not.
     mounted_at INTEGER,
+    -- Whether the last mount had a row sink. Without one, rows wait for a mount that has, and nobody
+    -- waits for them.
+    has_rows   INTEGER NOT NULL DEFAULT 0,
     syncs      INTEGER NOT NULL DEFAULT 0   -- written by fsync, so that its commit has a page to sync
 );
 

@@ -55,6 +55,8 @@ impl Store {
         configure(&self.conn)?;
         self.migrate(version, &options.path)?;
         self.claim_ownership(options)?;
+        self.conn
+            .execute("UPDATE meta SET has_rows = ?", [options.has_rows])?;
         // What was claimed belongs to a daemon that is no more.
         self.conn
             .execute("UPDATE work SET state = 0 WHERE state = 1", [])?;

@@ -111,9 +111,9 @@ impl View {
             .conn
             .prepare_cached(
                 "SELECT files, bytes, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files,
-                     suspect_bytes, queued_rows, failed_rows, EXISTS (SELECT 1 FROM scan),
+                     suspect_bytes, queued_rows * has_rows, failed_rows * has_rows, EXISTS (SELECT 1 FROM scan),
                      EXISTS (SELECT 1 FROM expansion)
-                 FROM total",
+                 FROM total, meta",
             )?
             .query_row([], |row| {
                 let n = |column: usize| row.get::<_, i64>(column).map(|n| n.max(0) as u64);

@@ -73,6 +73,7 @@ impl Mounted {
             device: metadata.dev(),
             inode: metadata.ino(),
             settle: Duration::from_secs(3600),
+            has_rows: true,
         })
         .unwrap();
         let options = mount::Options {
