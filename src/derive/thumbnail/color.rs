@@ -9,7 +9,6 @@ use super::ThumbnailError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channels {
     Grey,
-    GreyAlpha,
     Rgb,
     Rgba,
     /// 255 is all of the ink.
@@ -20,7 +19,6 @@ impl Channels {
     pub(super) fn count(self) -> usize {
         match self {
             Self::Grey => 1,
-            Self::GreyAlpha => 2,
             Self::Rgb => 3,
             Self::Rgba | Self::Cmyk => 4,
         }
@@ -40,7 +38,6 @@ pub(super) fn to_srgb(
         .and_then(|icc| by_profile(pixels, channels, icc))
         .unwrap_or_else(|| without_profile(pixels, channels));
     let rgb = match channels {
-        Channels::GreyAlpha => flatten(colors, pixels.iter().skip(1).step_by(2), background),
         Channels::Rgba => flatten(colors, pixels.iter().skip(3).step_by(4), background),
         _ => colors,
     };
@@ -53,7 +50,7 @@ pub(super) fn to_srgb(
 fn by_profile(pixels: &[u8], channels: Channels, icc: &[u8]) -> Option<Vec<u8>> {
     let profile = ColorProfile::new_from_slice(icc).ok()?;
     let (layout, space) = match channels {
-        Channels::Grey | Channels::GreyAlpha => (Layout::Gray, DataColorSpace::Gray),
+        Channels::Grey => (Layout::Gray, DataColorSpace::Gray),
         Channels::Rgb | Channels::Rgba => (Layout::Rgb, DataColorSpace::Rgb),
         Channels::Cmyk => (Layout::Rgba, DataColorSpace::Cmyk),
     };
@@ -61,7 +58,6 @@ fn by_profile(pixels: &[u8], channels: Channels, icc: &[u8]) -> Option<Vec<u8>> 
         return None;
     }
     let opaque: Vec<u8> = match channels {
-        Channels::GreyAlpha => pixels.iter().step_by(2).copied().collect(),
         Channels::Rgba => colors_of_rgba(pixels),
         _ => pixels.to_vec(),
     };
@@ -82,11 +78,6 @@ fn by_profile(pixels: &[u8], channels: Channels, icc: &[u8]) -> Option<Vec<u8>> 
 fn without_profile(pixels: &[u8], channels: Channels) -> Vec<u8> {
     match channels {
         Channels::Grey => pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
-        Channels::GreyAlpha => pixels
-            .iter()
-            .step_by(2)
-            .flat_map(|grey| [*grey; 3])
-            .collect(),
         Channels::Rgb => pixels.to_vec(),
         Channels::Rgba => colors_of_rgba(pixels),
         Channels::Cmyk => {

@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use fast_image_resize::PixelType;
 use image::RgbImage;
 use image::metadata::Orientation;
 
@@ -12,7 +11,7 @@ use super::from_pixels::{self, Scaled};
 use super::jpeg::{Jpeg, JpegError, Model, Plane, Want};
 use super::layout::Layout;
 use super::options::Options;
-use super::resample::{lanczos, view};
+use super::resample::lanczos8;
 use super::{ThumbnailError, check_size};
 
 /// Decodes and scales a JPEG. `orientation` overrides the file's own, for previews in camera files.
@@ -46,8 +45,8 @@ pub(super) fn scale(
         );
         let full = join(&jpeg, &planes, &want, size, options)?;
         let part = (0.0, 0.0, f64::from(size.0), f64::from(size.1));
-        let pixels = view(&full, size, PixelType::U8x3)?;
-        let scaled = from_pixels::scale_linear(&pixels, part, (layout.width, layout.height))?;
+        let target = (layout.width, layout.height);
+        let scaled = from_pixels::scale_exactly(&full, Channels::Rgb, size, part, target, true)?;
         RgbImage::from_raw(layout.width, layout.height, scaled)
             .ok_or_else(|| ThumbnailError("The picture's pixels do not fill its size.".into()))?
     } else {
@@ -73,12 +72,13 @@ fn join(
     let scaled = planes
         .iter()
         .map(|plane| {
-            let image = view(
+            let grid = &plane.grid;
+            lanczos8(
                 &plane.samples,
-                (plane.grid.width, plane.grid.height),
-                PixelType::U8,
-            )?;
-            lanczos(&image, plane.grid.part(want), size).map(|image| image.into_vec())
+                (grid.width, grid.height),
+                grid.part(want),
+                size,
+            )
         })
         .collect::<Result<Vec<_>, _>>()?;
     let (pixels, channels) = interleave(&scaled, jpeg.model);

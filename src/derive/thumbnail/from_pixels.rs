@@ -2,8 +2,6 @@
 
 use std::io::Cursor;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{PixelType, create_srgb_mapper};
 use image::codecs::{
     bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder,
 };
@@ -14,7 +12,7 @@ use super::color::{Channels, to_srgb};
 use super::layout::Layout;
 use super::options::Options;
 use super::recognise::Kind;
-use super::resample::{Part, lanczos, view};
+use super::resample::{Part, U16, lanczos8, lanczos16};
 use super::{ThumbnailError, check_size};
 
 /// A picture in its final size, and what makes it upright.
@@ -67,84 +65,113 @@ pub(super) fn scale_pixels(
     let layout = Layout::new(size.0, size.1, orientation, options);
     let part = (layout.x, layout.y, layout.part_width, layout.part_height);
     let target = (layout.width, layout.height);
-    let (pixels, pixel_type, channels) = prepare(pixels, options.linear);
-    let image = view(pixels.as_bytes(), size, pixel_type)?;
-    let scaled = if options.linear {
-        scale_linear(&image, part, target)?
+    // Eight bits are enough from here on: averaging many pixels hides that they were rounded.
+    let color = pixels.color();
+    let (pixels, channels) = if color.has_alpha() {
+        (pixels.into_rgba8().into_raw(), Channels::Rgba)
+    } else if color.has_color() {
+        (pixels.into_rgb8().into_raw(), Channels::Rgb)
     } else {
-        eight_bits(lanczos(&image, part, target)?)
+        (pixels.into_luma8().into_raw(), Channels::Grey)
+    };
+    let scaled = if options.linear || channels == Channels::Rgba {
+        scale_exactly(&pixels, channels, size, part, target, options.linear)?
+    } else {
+        let planes = (0..channels.count())
+            .map(|channel| {
+                let plane: Vec<u8> = each(&pixels, channels, channel).collect();
+                lanczos8(&plane, size, part, target)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        interleave(&planes)
     };
     to_srgb(&scaled, channels, target, icc, options.background)
 }
 
-/// Pixels in one of the layouts that can be scaled, which are nearly all there are.
-fn prepare(pixels: DynamicImage, linear: bool) -> (DynamicImage, PixelType, Channels) {
-    use DynamicImage::{
-        ImageLuma8, ImageLuma16, ImageLumaA8, ImageLumaA16, ImageRgb8, ImageRgb16, ImageRgba8,
-        ImageRgba16,
-    };
-    let alpha = pixels.color().has_alpha();
-    let color = pixels.color().has_color();
-    match pixels {
-        ImageLuma8(_) => (pixels, PixelType::U8, Channels::Grey),
-        ImageLumaA8(_) => (pixels, PixelType::U8x2, Channels::GreyAlpha),
-        ImageRgb8(_) => (pixels, PixelType::U8x3, Channels::Rgb),
-        ImageRgba8(_) => (pixels, PixelType::U8x4, Channels::Rgba),
-        // The tables for light are made for eight bits.
-        ImageLuma16(_) if !linear => (pixels, PixelType::U16, Channels::Grey),
-        ImageLumaA16(_) if !linear => (pixels, PixelType::U16x2, Channels::GreyAlpha),
-        ImageRgb16(_) if !linear => (pixels, PixelType::U16x3, Channels::Rgb),
-        ImageRgba16(_) if !linear => (pixels, PixelType::U16x4, Channels::Rgba),
-        _ if alpha && color => (pixels.into_rgba8().into(), PixelType::U8x4, Channels::Rgba),
-        _ if color => (pixels.into_rgb8().into(), PixelType::U8x3, Channels::Rgb),
-        _ if alpha => (
-            pixels.into_luma_alpha8().into(),
-            PixelType::U8x2,
-            Channels::GreyAlpha,
-        ),
-        _ => (pixels.into_luma8().into(), PixelType::U8, Channels::Grey),
-    }
+/// One channel of all pixels.
+fn each(pixels: &[u8], channels: Channels, channel: usize) -> impl Iterator<Item = u8> {
+    let pixels = pixels.chunks_exact(channels.count());
+    pixels.map(move |pixel| pixel[channel])
 }
 
-/// The high bytes of sixteen-bit pixels, rounded; eight-bit ones as they are.
-fn eight_bits(image: Image<'_>) -> Vec<u8> {
-    match image.pixel_type() {
-        PixelType::U16 | PixelType::U16x2 | PixelType::U16x3 | PixelType::U16x4 => image
-            .buffer()
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|bytes| ((u32::from(u16::from_ne_bytes(*bytes)) + 128) / 257) as u8)
-            .collect(),
-        _ => image.into_vec(),
-    }
+fn interleave(planes: &[Vec<u8>]) -> Vec<u8> {
+    let samples = planes.first().map_or(0, Vec::len);
+    (0..samples)
+        .flat_map(|at| planes.iter().map(move |plane| plane[at]))
+        .collect()
 }
 
-/// Scales light: eight-bit sRGB becomes sixteen-bit linear light and comes back.
-pub(super) fn scale_linear(
-    image: &ImageRef<'_>,
-    part: Part,
+/// Scales with sixteen bits a sample. Transparent pixels count by their opacity, as otherwise their
+/// unseen colours would bleed into what is seen; and where `linear`, light is averaged and not the
+/// numbers that stand for it.
+pub(super) fn scale_exactly(
+    pixels: &[u8],
+    channels: Channels,
     size: (u32, u32),
+    part: Part,
+    target: (u32, u32),
+    linear: bool,
 ) -> Result<Vec<u8>, ThumbnailError> {
-    let failed = |why| ThumbnailError(format!("The picture cannot be scaled: {why}."));
-    let wide = match image.pixel_type() {
-        PixelType::U8 => PixelType::U16,
-        PixelType::U8x2 => PixelType::U16x2,
-        PixelType::U8x3 => PixelType::U16x3,
-        _ => PixelType::U16x4,
+    let alpha = channels == Channels::Rgba;
+    let colors = channels.count() - usize::from(alpha);
+    let light: [u16; 256] = std::array::from_fn(|value| to_light(value as u8, linear));
+    let count = channels.count();
+    let scale = |sample: &dyn Fn(&[u8]) -> u16| {
+        let plane: Vec<U16> = pixels
+            .chunks_exact(count)
+            .map(|pixel| U16::new(sample(pixel)))
+            .collect();
+        lanczos16(&plane, size, part, target)
     };
-    let mapper = create_srgb_mapper();
-    let mut light = Image::new(image.width(), image.height(), wide);
-    mapper
-        .forward_map(image, &mut light)
-        .map_err(|why| failed(why.to_string()))?;
-    let light = view(light.buffer(), (image.width(), image.height()), wide)?;
-    let scaled = lanczos(&light, part, size)?;
-    let mut back = Image::new(size.0, size.1, image.pixel_type());
-    mapper
-        .backward_map(&scaled, &mut back)
-        .map_err(|why| failed(why.to_string()))?;
-    Ok(back.into_vec())
+    let opacity = match alpha {
+        true => Some(scale(&|pixel| u16::from(pixel[3]) * 257)?),
+        false => None,
+    };
+    let mut planes = Vec::new();
+    for channel in 0..colors {
+        let plane = if alpha {
+            scale(&|pixel| {
+                (u32::from(light[usize::from(pixel[channel])]) * u32::from(pixel[3]) / 255) as u16
+            })?
+        } else {
+            scale(&|pixel| light[usize::from(pixel[channel])])?
+        };
+        let whole = |at: usize| opacity.as_ref().map_or(u16::MAX, |opacity| opacity[at]);
+        let plane = plane.iter().enumerate().map(|(at, sample)| {
+            from_light(f32::from(*sample) / f32::from(whole(at).max(1)), linear)
+        });
+        planes.push(plane.collect());
+    }
+    if let Some(opacity) = opacity {
+        planes.push(opacity.iter().map(|sample| (sample / 257) as u8).collect());
+    }
+    Ok(interleave(&planes))
+}
+
+/// A number's light (IEC 61966-2-1), or the number itself, with sixteen bits.
+fn to_light(value: u8, linear: bool) -> u16 {
+    if !linear {
+        return u16::from(value) * 257;
+    }
+    let value = f32::from(value) / 255.0;
+    let light = if value <= 0.040_45 {
+        value / 12.92
+    } else {
+        ((value + 0.055) / 1.055).powf(2.4)
+    };
+    (light * 65535.0 + 0.5) as u16
+}
+
+/// The way back, from 0 to 1; the cast saturates.
+fn from_light(light: f32, linear: bool) -> u8 {
+    let value = if !linear {
+        light
+    } else if light <= 0.003_130_8 {
+        light * 12.92
+    } else {
+        1.055 * light.powf(1.0 / 2.4) - 0.055
+    };
+    (value * 255.0 + 0.5) as u8
 }
 
 fn sentence(kind: Kind, why: &ImageError) -> ThumbnailError {

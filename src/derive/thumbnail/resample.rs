@@ -1,37 +1,56 @@
-//! Lanczos by SIMD.
+//! Lanczos by SIMD, one plane at a time: so only two kinds of pixels have to be compiled, and a
+//! picture's channels are never held twice.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::InnerPixel;
+pub(super) use fast_image_resize::pixels::{U8, U16};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::ThumbnailError;
 
 /// Part of an image: left, top, width, height, in its pixels; fractions are meant.
 pub(super) type Part = (f64, f64, f64, f64);
 
-/// Scales `part` of `image` to `width`×`height`. Pixels beside the part count where the filter
-/// reaches them, and transparent ones count by their opacity.
-pub(super) fn lanczos(
-    image: &ImageRef<'_>,
-    part: Part,
+/// Scales `part` of a plane of eight-bit samples to `target`. Samples beside the part count where
+/// the filter reaches them.
+pub(super) fn lanczos8(
+    samples: &[u8],
     (width, height): (u32, u32),
-) -> Result<Image<'static>, ThumbnailError> {
-    let (left, top, across, down) = part;
+    part: Part,
+    target: (u32, u32),
+) -> Result<Vec<u8>, ThumbnailError> {
+    let plane = TypedImageRef::<U8>::from_buffer(width, height, samples).map_err(failed)?;
+    let scaled = lanczos(&plane, part, target)?;
+    Ok(scaled.pixels().iter().map(|sample| sample.0).collect())
+}
+
+/// The same for samples of sixteen bits.
+pub(super) fn lanczos16(
+    samples: &[U16],
+    (width, height): (u32, u32),
+    part: Part,
+    target: (u32, u32),
+) -> Result<Vec<u16>, ThumbnailError> {
+    let plane = TypedImageRef::new(width, height, samples).map_err(failed)?;
+    let scaled = lanczos(&plane, part, target)?;
+    Ok(scaled.pixels().iter().map(|sample| sample.0).collect())
+}
+
+fn lanczos<P: PixelTrait + InnerPixel>(
+    plane: &TypedImageRef<'_, P>,
+    (left, top, width, height): Part,
+    target: (u32, u32),
+) -> Result<TypedImage<'static, P>, ThumbnailError> {
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
-        .crop(left, top, across, down);
-    let mut scaled = Image::new(width, height, image.pixel_type());
+        .crop(left, top, width, height);
+    let mut scaled = TypedImage::new(target.0, target.1);
     Resizer::new()
-        .resize(image, &mut scaled, &options)
-        .map_err(|why| ThumbnailError(format!("The picture cannot be scaled: {why}.")))?;
+        .resize_typed(plane, &mut scaled, &options)
+        .map_err(failed)?;
     Ok(scaled)
 }
 
-/// An image over bytes that are there already.
-pub(super) fn view(
-    bytes: &[u8],
-    (width, height): (u32, u32),
-    pixels: PixelType,
-) -> Result<ImageRef<'_>, ThumbnailError> {
-    ImageRef::new(width, height, bytes, pixels)
-        .map_err(|why| ThumbnailError(format!("The picture's pixels do not fit its size: {why}.")))
+fn failed(why: impl std::fmt::Display) -> ThumbnailError {
+    ThumbnailError(format!("The picture cannot be scaled: {why}."))
 }
