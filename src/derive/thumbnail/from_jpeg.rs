@@ -105,10 +105,10 @@ fn interleave(planes: &[Vec<u8>], model: Model) -> (Vec<u8>, Channels) {
         }
         ([a, b, c, d], Model::Ycck { inverted }) => {
             let pixels = a.iter().zip(b).zip(c).zip(d);
-            // The colours are the inks' complement, by definition; Adobe inverts all four.
+            // Red, green and blue are what the inks leave of white; Adobe stores all four inverted.
             let cmyk = pixels.flat_map(|(((y, cb), cr), k)| {
-                let [r, g, b] = from_ycbcr(*y, *cb, *cr);
-                [r, g, b, *k].map(|value| ink(value, inverted))
+                let inks = from_ycbcr(*y, *cb, *cr).map(|color| ink(color, !inverted));
+                [inks[0], inks[1], inks[2], ink(*k, inverted)]
             });
             (cmyk.collect(), Channels::Cmyk)
         }

@@ -50,7 +50,9 @@ fn open<'a>(picture: &'a [u8], kind: Kind) -> Result<Box<dyn ImageDecoder + 'a>,
         Kind::Gif => Box::new(GifDecoder::new(bytes)?),
         Kind::Bmp => Box::new(BmpDecoder::new(bytes)?),
         Kind::Tiff => Box::new(TiffDecoder::new(bytes)?),
-        Kind::Jpeg => unreachable!("JPEG has a decoder of its own"),
+        Kind::Jpeg | Kind::CameraTiff | Kind::Raf | Kind::Cr3 | Kind::Heif => {
+            unreachable!("these have decoders of their own")
+        }
     })
 }
 

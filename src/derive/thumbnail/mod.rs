@@ -16,6 +16,7 @@ mod from_pixels;
 mod jpeg;
 mod layout;
 mod options;
+mod raw;
 mod recognise;
 mod resample;
 
@@ -27,6 +28,7 @@ use image::{DynamicImage, Rgb, RgbImage, imageops};
 pub use options::{Fit, Format, Options, SpecError};
 
 use from_pixels::Scaled;
+use raw::Previews;
 use recognise::Kind;
 
 /// A made thumbnail.
@@ -77,8 +79,10 @@ fn make_unguarded(picture: &[u8], options: &Options) -> Result<Thumbnail, Thumbn
         ));
     }
     let deadline = Instant::now() + options.max_time;
-    let scaled = match kind {
-        Kind::Jpeg => from_jpeg::scale(picture, None, options, deadline)?,
+    let scaled = match (kind, raw::previews(picture, kind)) {
+        (Kind::Jpeg, _) => from_jpeg::scale(picture, None, options, deadline)?,
+        (_, Some(previews)) => scale_preview(&previews, kind, options, deadline)?,
+        (Kind::Heif, None) => return Err(ThumbnailError(HEIF_MISSING.into())),
         _ => from_pixels::scale(picture, kind, options)?,
     };
     let rgb = finish(scaled, options);
@@ -88,6 +92,37 @@ fn make_unguarded(picture: &[u8], options: &Options) -> Result<Thumbnail, Thumbn
         width: rgb.width(),
         height: rgb.height(),
     })
+}
+
+const HEIF_MISSING: &str = "HEIC and AVIF pictures are not decoded by this build.";
+
+/// The largest preview of a camera file that can be decoded.
+fn scale_preview(
+    previews: &Previews<'_>,
+    kind: Kind,
+    options: &Options,
+    deadline: Instant,
+) -> Result<Scaled, ThumbnailError> {
+    let name = match kind {
+        Kind::Raf | Kind::Cr3 => kind.name(),
+        _ => "camera",
+    };
+    let mut why = ThumbnailError(format!("The {name} file holds no JPEG preview."));
+    for jpeg in &previews.jpegs {
+        match from_jpeg::scale(jpeg, previews.orientation, options, deadline) {
+            Ok(scaled) => return Ok(scaled),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+/// Formats that thumbnails are made of in this build, as people call them.
+pub fn formats() -> &'static [&'static str] {
+    &[
+        "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "CR2", "CR3", "NEF", "ARW", "DNG", "RAF",
+        "ORF", "RW2", "PEF",
+    ]
 }
 
 /// Turns the picture upright and, where it has to fill a box that it does not cover, puts it on the
