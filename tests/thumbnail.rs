@@ -35,7 +35,7 @@ fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 fn thumbnail(bytes: &[u8]) -> RgbImage {
     assert!(is_picture(&bytes[..bytes.len().min(64)]));
     let made = make(bytes, &Options::default()).unwrap();
-    let pixels = image::load_from_memory_with_format(&made.jpeg, ImageFormat::Jpeg)
+    let pixels = image::load_from_memory_with_format(&made.bytes, ImageFormat::Jpeg)
         .unwrap()
         .into_rgb8();
     assert_eq!(pixels.dimensions(), (made.width, made.height));
@@ -217,7 +217,7 @@ fn the_first_frame_of_an_animation_counts() {
 fn the_thumbnail_is_a_jpeg_with_halved_colour_and_no_metadata() {
     let picture = DynamicImage::from(quarters(640, 480));
     let made = make(&encode(&picture, ImageFormat::Png), &Options::default()).unwrap();
-    let jpeg = made.jpeg;
+    let jpeg = made.bytes;
     let frame = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
     // Three components; the first sampled 2×2, the others 1×1.
     assert_eq!(jpeg[frame + 9], 3);
@@ -325,7 +325,7 @@ fn the_size_and_quality_asked_for_are_honoured() {
         };
         let made = make(&bytes, &options).unwrap();
         assert_eq!((made.width, made.height), (64, 48));
-        made.jpeg.len()
+        made.bytes.len()
     };
     assert!(size(95) > size(20));
 }

@@ -1,51 +1,43 @@
-//! A picture's thumbnail: 200×300 pixels, filled and centre-cropped, upright, JPEG.
+//! A picture's thumbnail: by default 200×300 pixels, filled and centre-cropped, upright, JPEG.
 //!
 //! ```text
-//! bytes ──recognise──▶ kind ──decode──▶ pixels, orientation ──fit──▶ upright RGB ──▶ JPEG
+//!                  ┌─▶ from_jpeg    decoded as far as it shows, planes scaled ─┐
+//! bytes ─recognise─┤                                                         ├─▶ sRGB, upright ─▶ encode
+//!                  └─▶ from_pixels  decoded whole by `image`, scaled ────────┘
 //! ```
 //!
-//! Every limit is checked against what the file claims before a pixel of it is decoded, and a
-//! decoder that panics all the same costs that one thumbnail and nothing else.
+//! Every limit is checked against what the file claims before a pixel of it is decoded. All decoders
+//! are safe Rust: one that fails panics at worst, and that costs one thumbnail and nothing else.
 
-mod decode;
-mod fit;
+mod color;
+mod encode;
+mod from_jpeg;
+mod from_pixels;
+mod jpeg;
+mod layout;
+mod options;
+mod raw;
 mod recognise;
+mod resample;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
-use image::RgbImage;
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use image::{DynamicImage, Rgb, RgbImage, imageops};
 
-/// What a thumbnail should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Pixels.
-    pub width: u32,
-    pub height: u32,
-    /// JPEG quality, 1 to 100.
-    pub quality: u8,
-    /// Pictures with more pixels than this are refused before they are decoded.
-    pub max_pixels: u64,
-    /// Pictures that need more memory than this to be decoded are refused, bytes.
-    pub max_memory: u64,
-}
+pub use options::{Fit, Format, Options, SpecError};
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            width: 200,
-            height: 300,
-            quality: 85,
-            max_pixels: 200_000_000,
-            max_memory: 1 << 30,
-        }
-    }
-}
+use from_pixels::Scaled;
+use raw::Previews;
+use recognise::Kind;
 
 /// A made thumbnail.
 #[derive(Debug, Clone)]
 pub struct Thumbnail {
-    pub jpeg: Vec<u8>,
+    /// The file, in the format that was asked for.
+    pub bytes: Vec<u8>,
+    pub format: Format,
+    /// Pixels; less than asked for only with [`Fit::Inside`].
     pub width: u32,
     pub height: u32,
 }
@@ -78,8 +70,8 @@ pub fn is_picture(head: &[u8]) -> bool {
 ///
 /// The content is no picture, is damaged, or is larger than the limits allow.
 pub fn make(picture: &[u8], options: &Options) -> Result<Thumbnail, ThumbnailError> {
-    // Decoders are other people's code, fed with other people's files. Nothing that a panic could
-    // leave half-done outlives the call, hence AssertUnwindSafe.
+    // Decoders are fed with other people's files. Nothing that a panic could leave half-done
+    // outlives the call, hence AssertUnwindSafe.
     catch_unwind(AssertUnwindSafe(|| make_unguarded(picture, options))).unwrap_or_else(|_| {
         Err(ThumbnailError(
             "The picture made its decoder panic; the file is probably damaged.".into(),
@@ -91,40 +83,99 @@ fn make_unguarded(picture: &[u8], options: &Options) -> Result<Thumbnail, Thumbn
     let kind = recognise::kind(picture).ok_or_else(|| {
         ThumbnailError("The file is not a picture in a format that thumbnails are made of.".into())
     })?;
-    let (width, height) = (side(options.width)?, side(options.height)?);
-    let decoded = decode::decode(picture, kind, options)?;
-    let rgb = fit::cover(decoded, width, height);
-    let jpeg = encode(&rgb, width, height, options.quality)
-        .map_err(|why| ThumbnailError(format!("The thumbnail could not be encoded: {why}.")))?;
+    if options.width == 0 || options.height == 0 {
+        return Err(ThumbnailError(
+            "A thumbnail's sides are 1 pixel at least.".into(),
+        ));
+    }
+    let deadline = Instant::now() + options.max_time;
+    let scaled = match (kind, raw::previews(picture, kind)) {
+        (Kind::Jpeg, _) => from_jpeg::scale(picture, None, options, deadline)?,
+        (_, Some(previews)) => scale_preview(&previews, kind, options, deadline)?,
+        (Kind::Heif, None) => return Err(ThumbnailError(HEIF_MISSING.into())),
+        _ => from_pixels::scale(picture, kind, options)?,
+    };
+    let rgb = finish(scaled, options);
     Ok(Thumbnail {
-        jpeg,
-        width: options.width,
-        height: options.height,
+        bytes: encode::encode(&rgb, options)?,
+        format: options.format,
+        width: rgb.width(),
+        height: rgb.height(),
     })
 }
 
-/// Baseline, 4:2:0, no metadata: the pixels are upright and need none.
-fn encode(
-    rgb: &RgbImage,
-    width: u16,
-    height: u16,
-    quality: u8,
-) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
-    let mut jpeg = Vec::new();
-    let mut encoder = Encoder::new(&mut jpeg, quality.clamp(1, 100));
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    encoder.encode(rgb, width, height, ColorType::Rgb)?;
-    Ok(jpeg)
+const HEIF_MISSING: &str = "HEIC and AVIF pictures are not decoded by this build.";
+
+/// The largest preview of a camera file that can be decoded.
+fn scale_preview(
+    previews: &Previews<'_>,
+    kind: Kind,
+    options: &Options,
+    deadline: Instant,
+) -> Result<Scaled, ThumbnailError> {
+    let name = match kind {
+        Kind::Raf | Kind::Cr3 => kind.name(),
+        _ => "camera",
+    };
+    let mut why = ThumbnailError(format!("The {name} file holds no JPEG preview."));
+    for jpeg in &previews.jpegs {
+        match from_jpeg::scale(jpeg, previews.orientation, options, deadline) {
+            Ok(scaled) => return Ok(scaled),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
 }
 
-/// A thumbnail's side, 1 to 65535 pixels, the most that JPEG can say.
-fn side(pixels: u32) -> Result<u16, ThumbnailError> {
-    u16::try_from(pixels)
-        .ok()
-        .filter(|side| *side > 0)
-        .ok_or_else(|| {
-            ThumbnailError(format!(
-                "A thumbnail's sides are 1 to 65535 pixels, not {pixels}."
-            ))
-        })
+/// Formats that thumbnails are made of in this build, as people call them.
+pub fn formats() -> &'static [&'static str] {
+    &[
+        "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "CR2", "CR3", "NEF", "ARW", "DNG", "RAF",
+        "ORF", "RW2", "PEF",
+    ]
+}
+
+/// Turns the picture upright and, where it has to fill a box that it does not cover, puts it on the
+/// background.
+fn finish(scaled: Scaled, options: &Options) -> RgbImage {
+    let mut upright = DynamicImage::ImageRgb8(scaled.rgb);
+    upright.apply_orientation(scaled.orientation);
+    let rgb = upright.into_rgb8();
+    let (width, height) = (options.width, options.height);
+    if options.fit != Fit::Contain || rgb.dimensions() == (width, height) {
+        return rgb;
+    }
+    let mut canvas = RgbImage::from_pixel(width, height, Rgb(options.background));
+    let x = i64::from((width - rgb.width()) / 2);
+    let y = i64::from((height - rgb.height()) / 2);
+    imageops::replace(&mut canvas, &rgb, x, y);
+    canvas
+}
+
+/// What the header claims, against the limits: a few bytes can claim gigabytes.
+fn check_size(
+    name: &str,
+    width: u32,
+    height: u32,
+    bytes: u64,
+    options: &Options,
+) -> Result<(), ThumbnailError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(ThumbnailError(format!("The {name} picture has no pixels.")));
+    }
+    if pixels > options.max_pixels {
+        return Err(ThumbnailError(format!(
+            "The {name} picture claims {width}×{height} pixels, more than the limit of {} pixels.",
+            options.max_pixels
+        )));
+    }
+    if bytes > options.max_memory {
+        return Err(ThumbnailError(format!(
+            "The {name} picture of {width}×{height} pixels needs {bytes} bytes of memory, \
+             more than the limit of {} bytes.",
+            options.max_memory
+        )));
+    }
+    Ok(())
 }

@@ -8,7 +8,14 @@ pub(super) enum Kind {
     WebP,
     Gif,
     Bmp,
+    /// TIFF, or a camera file that calls itself one: NEF, ARW, DNG, PEF.
     Tiff,
+    /// A camera file built like TIFF that says so: CR2, ORF, RW2.
+    CameraTiff,
+    Raf,
+    Cr3,
+    /// HEIC and AVIF.
+    Heif,
 }
 
 impl Kind {
@@ -21,6 +28,10 @@ impl Kind {
             Self::Gif => "GIF",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
+            Self::CameraTiff => "camera",
+            Self::Raf => "RAF",
+            Self::Cr3 => "CR3",
+            Self::Heif => "HEIF",
         }
     }
 }
@@ -46,9 +57,38 @@ pub(super) fn kind(head: &[u8]) -> Option<Kind> {
             ..,
         ] => Some(Kind::WebP),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Kind::Gif),
+        [b'I', b'I', 42, 0, _, _, _, _, b'C', b'R', ..] => Some(Kind::CameraTiff),
+        [b'I', b'I', b'R', b'O' | b'S', ..] | [b'M', b'M', b'O', b'R', ..] => {
+            Some(Kind::CameraTiff)
+        }
+        [b'I', b'I', 0x55, 0, ..] => Some(Kind::CameraTiff),
         // 42 is TIFF, 43 is BigTIFF.
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Kind::Tiff),
+        _ if head.starts_with(b"FUJIFILMCCD-RAW ") => Some(Kind::Raf),
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => by_brand(brand),
         _ if is_bmp(head) => Some(Kind::Bmp),
+        _ => None,
+    }
+}
+
+/// By the main brand of an ISO base media file; the compatible brands are looked at where the main
+/// one only says that it is some picture.
+fn by_brand(brands: &[u8]) -> Option<Kind> {
+    let (main, rest) = brands.split_first_chunk::<4>()?;
+    let is_heif = |brand: &[u8; 4]| {
+        matches!(
+            brand,
+            b"heic" | b"heix" | b"heim" | b"heis" | b"avif" | b"avis"
+        )
+    };
+    match main {
+        b"crx " => Some(Kind::Cr3),
+        main if is_heif(main) => Some(Kind::Heif),
+        // Four bytes of version lie between.
+        b"mif1" | b"msf1" => {
+            let compatible = rest.get(4..)?.as_chunks::<4>().0;
+            compatible.iter().any(is_heif).then_some(Kind::Heif)
+        }
         _ => None,
     }
 }
