@@ -207,8 +207,20 @@ impl Refusal {
                 (RemoteErrorKind::Permanent, advice)
             }
             408 | 409 | 425 | 429 => (RemoteErrorKind::Transient, String::new()),
-            400..=499 => (RemoteErrorKind::Permanent, String::new()),
+            400..=499 | 501 => (
+                RemoteErrorKind::Permanent,
+                self.provider_advice().to_owned(),
+            ),
             _ => (RemoteErrorKind::Transient, String::new()),
+        }
+    }
+
+    /// Services that do not know the checksum's header name it.
+    fn provider_advice(&self) -> &'static str {
+        if self.message.to_ascii_lowercase().contains("x-amz-checksum") {
+            "; this service needs its provider= in the s3: URL (ceph, if it is none of the known)"
+        } else {
+            ""
         }
     }
 }
@@ -248,9 +260,11 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::Environment;
 
     fn refusal(status: u16, code: &str) -> RemoteError {
-        let address = Address::parse(&url::Url::parse("s3://bucket/p").unwrap()).unwrap();
+        let address = url::Url::parse("s3://bucket/p").unwrap();
+        let address = Address::parse(&address, &Environment::process()).unwrap();
         Refusal {
             status,
             code: code.to_owned(),
@@ -270,6 +284,7 @@ mod tests {
             (404, "NoSuchBucket", "create the bucket 'bucket'"),
             (301, "PermanentRedirect", "region="),
             (400, "KeyTooLongError", "original/a.jpg"),
+            (501, "NotImplemented", "original/a.jpg"),
         ] {
             let error = refusal(status, code);
             assert_eq!(error.kind, RemoteErrorKind::Permanent, "{code}");

@@ -7,6 +7,7 @@ mod address;
 mod body;
 mod failure;
 mod multipart;
+mod provider;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::address::Address;
-use self::body::{Crc32c, Progress};
+use self::body::{Progress, Sum};
+use self::provider::{Checksum, Provider};
 use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
@@ -45,6 +47,26 @@ const PROBE: Duration = Duration::from_secs(8);
 /// Small enough to hash between two other things on an async thread (some 50 µs).
 const HASH_HERE: usize = 256 << 10;
 
+/// A request that begins an object, with all that is stored beside the bytes. PutObject and
+/// CreateMultipartUpload take the same, but have no type in common.
+macro_rules! described {
+    ($request:expr, $address:expr, $put:expr) => {{
+        let options = $address.object.clone();
+        $request
+            .bucket(&$address.bucket)
+            .key($address.object_name($put.key.as_str()))
+            .content_type(&$put.content_type)
+            .set_metadata(Some($crate::remote::s3::metadata($put)))
+            .set_acl(options.acl)
+            .set_storage_class(options.storage_class)
+            .set_server_side_encryption(options.sse)
+            .set_ssekms_key_id(options.kms_key)
+            .set_cache_control(options.cache_control)
+            .set_tagging(options.tags)
+    }};
+}
+use described;
+
 /// One bucket and prefix, shared by all workers.
 pub struct S3Remote {
     address: Address,
@@ -57,7 +79,7 @@ impl S3Remote {
     /// Reads the URL and the AWS configuration (environment, `~/.aws`). Credentials are looked for
     /// with the first request.
     pub async fn open(url: &url::Url, environment: &Environment) -> Result<Self, RemoteError> {
-        let mut address = Address::parse(url)?;
+        let mut address = Address::parse(url, environment)?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
@@ -70,23 +92,26 @@ impl S3Remote {
             loader = loader
                 .profile_name(profile)
                 .credentials_provider(provider.build());
-        } else if let Some(credentials) = credentials(environment) {
+        } else if let Some(credentials) = credentials(address.provider, environment) {
             loader = loader.credentials_provider(credentials);
         }
         if let Some(endpoint) = &address.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        // Services of one's own rarely care, and asking the chain may ask the network.
-        let region = match (&address.region, &address.endpoint) {
-            (Some(region), _) => Some(region.as_str()),
-            (None, Some(_)) => Some("us-east-1"),
-            (None, None) => None,
-        };
-        if let Some(region) = region {
-            loader = loader.region(Region::new(region.to_owned()));
+        let region = address.region.clone();
+        let region = region.or_else(|| address.provider.region().map(str::to_owned));
+        // Only then is the chain asked, which may ask the network.
+        if let Some(region) = region.or_else(|| environment.get("AWS_REGION")) {
+            loader = loader.region(Region::new(region));
         }
         let config = loader.load().await;
-        address.endpoint = config.endpoint_url().map(str::to_owned);
+        if address.endpoint.is_none()
+            && let Some(endpoint) = config.endpoint_url()
+        {
+            // From AWS_ENDPOINT_URL or the profile.
+            address.endpoint = Some(endpoint.trim_end_matches('/').to_owned());
+            address.provider = Provider::at(address.endpoint.as_deref());
+        }
         let region = config.region().map(|region| region.as_ref().to_owned());
         if region.is_none() {
             return Err(RemoteError::permanent(format!(
@@ -113,36 +138,30 @@ impl S3Remote {
     }
 
     async fn put_small(&self, put: &Put) -> Result<Proof, RemoteError> {
-        let (bytes, crc, _room) = match &put.body {
+        let checksum = self.address.provider.checksum();
+        let (bytes, sum, _room) = match &put.body {
             Body::Bytes(bytes) => {
-                let (bytes, crc) = check(bytes.clone(), put.hash).await?;
-                (bytes, crc, None)
+                let (bytes, sum) = check(bytes.clone(), put.hash, checksum).await?;
+                (bytes, sum, None)
             }
             Body::File { file, len } => {
                 let room = self.room(*len).await;
                 let (file, len, hash) = (file.clone(), *len as usize, put.hash);
-                let (bytes, crc) = blocking(move || {
+                let (bytes, sum) = blocking(move || {
                     let bytes = body::read(&file, 0, len)?;
-                    let crc = check_here(&bytes, hash)?;
-                    Ok((bytes, crc))
+                    let sum = check_here(&bytes, hash, checksum)?;
+                    Ok((bytes, sum))
                 })
                 .await?;
-                (bytes, crc, Some(room))
+                (bytes, sum, Some(room))
             }
         };
         let what = storing(&put.key);
-        let (len, crc) = (bytes.len() as i64, crc.header());
         let progress = Progress::default();
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.address.bucket)
-            .key(self.address.object(put.key.as_str()))
-            .content_type(&put.content_type)
-            .set_metadata(Some(metadata(put)))
-            .set_acl(self.address.acl.clone())
-            .content_length(len)
-            .checksum_crc32_c(&crc)
+        let request = described!(self.client.put_object(), self.address, put)
+            .content_length(bytes.len() as i64)
+            .set_checksum_crc32_c(sum.crc32c())
+            .set_content_md5(sum.md5())
             .body(progress.body(bytes))
             .send();
         let answer = progress
@@ -150,7 +169,7 @@ impl S3Remote {
             .await
             .ok_or_else(|| failure::stalled(&self.address, &what, PATIENCE))?
             .map_err(|error| failure::explain(&self.address, &what, &error))?;
-        compare(&what, &crc, answer.checksum_crc32_c())?;
+        compare(&what, sum.crc32c(), answer.checksum_crc32_c())?;
         Ok(Proof {
             etag: answer.e_tag().map(unquoted),
         })
@@ -158,7 +177,7 @@ impl S3Remote {
 
     async fn probe_unbounded(&self) -> Result<(), RemoteError> {
         let name = format!(".outboxfs-probe-{:016x}", fastrand::u64(..));
-        let object = self.address.object(&name);
+        let object = self.address.object_name(&name);
         let what = format!("storing a trial object in {}", self.address);
         self.client
             .put_object()
@@ -222,9 +241,14 @@ impl Remote for S3Remote {
 
 /// Keys that the environment names. Without them the AWS chain is asked: profiles, SSO, web identity,
 /// the machine's role.
-fn credentials(environment: &Environment) -> Option<Credentials> {
-    let key = environment.get("AWS_ACCESS_KEY_ID")?;
-    let secret = environment.get("AWS_SECRET_ACCESS_KEY")?;
+fn credentials(provider: Provider, environment: &Environment) -> Option<Credentials> {
+    let pair = |key: &str, secret: &str| Some((environment.get(key)?, environment.get(secret)?));
+    if provider == Provider::Spaces
+        && let Some((key, secret)) = pair("SPACES_ACCESS_KEY", "SPACES_SECRET_KEY")
+    {
+        return Some(Credentials::new(key, secret, None, None, "SPACES_…"));
+    }
+    let (key, secret) = pair("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")?;
     let token = environment.get("AWS_SESSION_TOKEN");
     Some(Credentials::new(key, secret, token, None, "environment"))
 }
@@ -244,29 +268,33 @@ fn metadata(put: &Put) -> HashMap<String, String> {
 }
 
 /// Verifies that the bytes are those that were to be sent, and sums them.
-async fn check(bytes: Bytes, hash: blake3::Hash) -> Result<(Bytes, Crc32c), RemoteError> {
+async fn check(
+    bytes: Bytes,
+    hash: blake3::Hash,
+    checksum: Checksum,
+) -> Result<(Bytes, Sum), RemoteError> {
     if bytes.len() <= HASH_HERE {
-        let crc = check_here(&bytes, hash)?;
-        return Ok((bytes, crc));
+        let sum = check_here(&bytes, hash, checksum)?;
+        return Ok((bytes, sum));
     }
     blocking(move || {
-        let crc = check_here(&bytes, hash)?;
-        Ok((bytes, crc))
+        let sum = check_here(&bytes, hash, checksum)?;
+        Ok((bytes, sum))
     })
     .await
 }
 
-fn check_here(bytes: &[u8], hash: blake3::Hash) -> Result<Crc32c, RemoteError> {
+fn check_here(bytes: &[u8], hash: blake3::Hash, checksum: Checksum) -> Result<Sum, RemoteError> {
     if blake3::hash(bytes) != hash {
         return Err(RemoteError::content_changed());
     }
-    Ok(Crc32c::of(bytes))
+    Ok(Sum::of(checksum, bytes))
 }
 
 /// Services that tell what they have stored are held to it.
-fn compare(what: &str, sent: &str, stored: Option<&str>) -> Result<(), RemoteError> {
-    match stored {
-        Some(stored) if stored != sent => Err(RemoteError::transient(format!(
+fn compare(what: &str, sent: Option<String>, stored: Option<&str>) -> Result<(), RemoteError> {
+    match (sent, stored) {
+        (Some(sent), Some(stored)) if stored != sent => Err(RemoteError::transient(format!(
             "{what} went wrong: the service stored bytes with the CRC32C {stored}, those sent have \
              {sent}; they will be sent again"
         ))),
