@@ -91,6 +91,121 @@ async fn a_completed_upload_whose_answer_is_lost_is_done() {
     assert!(read(&server, "large").await == content);
 }
 
+/// A line that dies half way through a large file, and another daemon later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_goes_on_where_it_was_broken_off() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let content = noise(40 * MIB, 2);
+    let token = broken_off(&server, "large", &content, 2).await;
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    let large = put("large", content.clone());
+    let again = |_| panic!("began anew");
+    let done = remote.put_resumable(large, Some(&token), &again).await;
+    done.unwrap();
+    assert_eq!(parts.load(Ordering::Relaxed), 3, "of 5 parts 2 were there");
+    assert!(read(&server, "large").await == content);
+    assert_eq!(unfinished(&server).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_of_other_content_is_not_gone_on_with() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let token = broken_off(&server, "large", &noise(40 * MIB, 3), 2).await;
+    // The same size, so that only the bytes of the parts tell.
+    let content = noise(40 * MIB, 4);
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    let large = put("large", content.clone());
+    let done = remote.put_resumable(large, Some(&token), &|_| {}).await;
+    done.unwrap();
+    assert_eq!(parts.load(Ordering::Relaxed), 5);
+    assert!(read(&server, "large").await == content);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_the_service_forgot_begins_anew() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let content = noise(40 * MIB, 5);
+    let token = broken_off(&server, "large", &content, 2).await;
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    remote.abandon(&token).await.unwrap();
+    assert_eq!(unfinished(&server).await, 0);
+    remote.abandon(&token).await.unwrap();
+    let began = AtomicUsize::new(0);
+    let large = put("large", content.clone());
+    let count = |_| {
+        began.fetch_add(1, Ordering::Relaxed);
+    };
+    let done = remote.put_resumable(large, Some(&token), &count).await;
+    done.unwrap();
+    assert_eq!(began.into_inner(), 1);
+    assert!(read(&server, "large").await == content);
+}
+
+/// Completed, but the daemon died before it could write that down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_was_completed_meanwhile_is_done() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    let large = put("large", noise(20 * MIB, 6));
+    let named = std::sync::Mutex::new(String::new());
+    let began = |token| *named.lock().unwrap() = token;
+    let first = remote.put_resumable(large.clone(), None, &began).await;
+    let token = named.into_inner().unwrap();
+    let second = remote.put_resumable(large, Some(&token), &|_| {}).await;
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(parts.load(Ordering::Relaxed), 3);
+}
+
+/// Uploads through a line that dies after some parts; returns what the upload was named.
+async fn broken_off(server: &s3::Server, name: &str, content: &[u8], parts: usize) -> String {
+    let sent = AtomicUsize::new(0);
+    let dies = move |request: &_| {
+        let dead = sent.load(Ordering::Relaxed) >= parts;
+        let counted = is_part(request) && sent.fetch_add(1, Ordering::Relaxed) >= parts;
+        (dead || counted).then_some(Fault::Reset)
+    };
+    let proxy = Proxy::start(&server.endpoint, Box::new(dies));
+    let remote = open(server, &proxy).await;
+    let named = std::sync::Mutex::new(String::new());
+    let large = put(name, content.to_vec());
+    let began = |token| *named.lock().unwrap() = token;
+    let error = remote.put_resumable(large, None, &began).await.unwrap_err();
+    assert!(error.may_pass(), "{error}");
+    named.into_inner().unwrap()
+}
+
+fn counting_parts(server: &s3::Server, parts: Arc<AtomicUsize>) -> Proxy {
+    let count = move |request: &_| {
+        if is_part(request) {
+            parts.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    };
+    Proxy::start(&server.endpoint, Box::new(count))
+}
+
+/// Multipart uploads that the server still holds parts of.
+async fn unfinished(server: &s3::Server) -> usize {
+    let list = server.client().list_multipart_uploads().bucket(s3::BUCKET);
+    list.send().await.unwrap().uploads().len()
+}
+
 /// Files to send through the bad line; more by `OUTBOXFS_TEST_FILES`.
 fn file_count() -> usize {
     let count = std::env::var("OUTBOXFS_TEST_FILES").ok();

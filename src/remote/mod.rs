@@ -33,6 +33,26 @@ pub trait Remote: Send + Sync {
     /// stored and the error's kind is [`RemoteErrorKind::ContentChanged`].
     async fn put(&self, put: Put) -> Result<Proof, RemoteError>;
 
+    /// [`put`](Self::put) of a file so large that a crash should not cost all of it: goes on with
+    /// the upload that `unfinished` names, if the remote still has it. `began` is called with the
+    /// name of each new upload, which is to be kept for the next call (of this process or another)
+    /// for the same content, until one returns `Ok` or an error that does not
+    /// [pass](RemoteError::may_pass). Small objects and remotes without such uploads never call it.
+    async fn put_resumable(
+        &self,
+        put: Put,
+        _unfinished: Option<&str>,
+        _began: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Proof, RemoteError> {
+        self.put(put).await
+    }
+
+    /// Gives up an upload that [`put_resumable`](Self::put_resumable) began and nobody will go on
+    /// with, as its file has changed or is gone. One that the remote has forgotten is no error.
+    async fn abandon(&self, _unfinished: &str) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;
 }

@@ -12,12 +12,11 @@ use aws_smithy_types::date_time::Format;
 use super::address::Address;
 use crate::remote::{RemoteError, RemoteErrorKind};
 
+/// What a call of the SDK fails with.
+pub(super) type SdkFailure<E> = SdkError<E, HttpResponse>;
+
 /// Turns the SDK's error about `what` ("storing original/a.jpg") into ours.
-pub(super) fn explain<E>(
-    address: &Address,
-    what: &str,
-    error: &SdkError<E, HttpResponse>,
-) -> RemoteError
+pub(super) fn explain<E>(address: &Address, what: &str, error: &SdkFailure<E>) -> RemoteError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

@@ -8,6 +8,7 @@ mod body;
 mod failure;
 mod multipart;
 mod provider;
+mod upload;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::address::Address;
 use self::body::{Progress, Sum};
 use self::provider::{Checksum, Provider};
+use self::upload::Upload;
 use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
@@ -50,13 +52,14 @@ const HASH_HERE: usize = 256 << 10;
 /// A request that begins an object, with all that is stored beside the bytes. PutObject and
 /// CreateMultipartUpload take the same, but have no type in common.
 macro_rules! described {
-    ($request:expr, $address:expr, $put:expr) => {{
+    ($request:expr, $address:expr, $description:expr) => {{
         let options = $address.object.clone();
+        let description = $description;
         $request
             .bucket(&$address.bucket)
-            .key($address.object_name($put.key.as_str()))
-            .content_type(&$put.content_type)
-            .set_metadata(Some($crate::remote::s3::metadata($put)))
+            .key(description.object)
+            .content_type(description.content_type)
+            .set_metadata(Some(description.metadata))
             .set_acl(options.acl)
             .set_storage_class(options.storage_class)
             .set_server_side_encryption(options.sse)
@@ -66,6 +69,26 @@ macro_rules! described {
     }};
 }
 use described;
+
+/// What an object is called and stored with.
+struct Description {
+    object: String,
+    content_type: String,
+    metadata: HashMap<String, String>,
+}
+
+impl Description {
+    fn of(address: &Address, put: &Put) -> Self {
+        let further = put.metadata.iter();
+        let further = further.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let blake3 = ("blake3".to_owned(), put.hash.to_hex().to_string());
+        Self {
+            object: address.object_name(put.key.as_str()),
+            content_type: put.content_type.clone(),
+            metadata: further.chain([blake3]).collect(),
+        }
+    }
+}
 
 /// One bucket and prefix, shared by all workers.
 pub struct S3Remote {
@@ -156,9 +179,20 @@ impl S3Remote {
                 (bytes, sum, Some(room))
             }
         };
+        let description = Description::of(&self.address, put);
         let what = storing(&put.key);
+        self.put_bytes(&what, description, bytes, sum).await
+    }
+
+    async fn put_bytes(
+        &self,
+        what: &str,
+        description: Description,
+        bytes: Bytes,
+        sum: Sum,
+    ) -> Result<Proof, RemoteError> {
         let progress = Progress::default();
-        let request = described!(self.client.put_object(), self.address, put)
+        let request = described!(self.client.put_object(), self.address, description)
             .content_length(bytes.len() as i64)
             .set_checksum_crc32_c(sum.crc32c())
             .set_content_md5(sum.md5())
@@ -167,26 +201,28 @@ impl S3Remote {
         let answer = progress
             .watch(PATIENCE, request)
             .await
-            .ok_or_else(|| failure::stalled(&self.address, &what, PATIENCE))?
-            .map_err(|error| failure::explain(&self.address, &what, &error))?;
-        compare(&what, sum.crc32c(), answer.checksum_crc32_c())?;
+            .ok_or_else(|| failure::stalled(&self.address, what, PATIENCE))?
+            .map_err(|error| failure::explain(&self.address, what, &error))?;
+        compare(what, sum.crc32c(), answer.checksum_crc32_c())?;
         Ok(Proof {
             etag: answer.e_tag().map(unquoted),
         })
     }
 
+    /// Stores and deletes an empty object, stored as all are: policies may ask for an ACL, a
+    /// checksum or encryption.
     async fn probe_unbounded(&self) -> Result<(), RemoteError> {
         let name = format!(".outboxfs-probe-{:016x}", fastrand::u64(..));
         let object = self.address.object_name(&name);
+        let description = Description {
+            object: object.clone(),
+            content_type: "application/octet-stream".to_owned(),
+            metadata: HashMap::new(),
+        };
         let what = format!("storing a trial object in {}", self.address);
-        self.client
-            .put_object()
-            .bucket(&self.address.bucket)
-            .key(&object)
-            .body(Bytes::new().into())
-            .send()
-            .await
-            .map_err(|error| failure::explain(&self.address, &what, &error))?;
+        let sum = Sum::of(self.address.provider.checksum(), b"");
+        self.put_bytes(&what, description, Bytes::new(), sum)
+            .await?;
         let deleted = self
             .client
             .delete_object()
@@ -234,6 +270,28 @@ impl Remote for S3Remote {
         }
     }
 
+    async fn put_resumable(
+        &self,
+        put: Put,
+        unfinished: Option<&str>,
+        began: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Proof, RemoteError> {
+        match &put.body {
+            Body::File { file, len } if *len > ONE_REQUEST => {
+                let (file, len) = (file.clone(), *len);
+                multipart::resume(self, &put, file, len, unfinished, began).await
+            }
+            _ => self.put_small(&put).await,
+        }
+    }
+
+    async fn abandon(&self, unfinished: &str) -> Result<(), RemoteError> {
+        match Upload::to_abandon(self, unfinished) {
+            Some(upload) => upload.abort().await,
+            None => Ok(()),
+        }
+    }
+
     fn url(&self, key: &Key) -> Option<String> {
         Some(self.address.public_url(key, self.region.as_deref()))
     }
@@ -256,15 +314,6 @@ fn credentials(provider: Provider, environment: &Environment) -> Option<Credenti
 /// What an error about an object starts with.
 fn storing(key: &Key) -> String {
     format!("storing {key}")
-}
-
-fn metadata(put: &Put) -> HashMap<String, String> {
-    let further = put.metadata.iter();
-    let mut metadata: HashMap<String, String> = further
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect();
-    metadata.insert("blake3".to_owned(), put.hash.to_hex().to_string());
-    metadata
 }
 
 /// Verifies that the bytes are those that were to be sent, and sums them.
