@@ -22,6 +22,9 @@ const KNOWN: [&str; 11] = [
     "tag",
 ];
 
+/// Where the AWS tools look for an endpoint that nobody names, in this order.
+const AWS_ENDPOINT: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
 /// All but RFC 3986's unreserved characters and the slash between components.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -62,7 +65,8 @@ pub(super) struct ObjectOptions {
 }
 
 impl Address {
-    /// Reads the URL, and the `SPACES_…` variables where it means DigitalOcean Spaces.
+    /// Reads the URL; then what it leaves open in the variables of the AWS tools, and in the
+    /// `SPACES_…` ones where it means DigitalOcean Spaces.
     pub fn parse(url: &Url, environment: &Environment) -> Result<Self, RemoteError> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(credentials_in_url());
@@ -86,6 +90,12 @@ impl Address {
                 "provider" => provider = Some(provider_named(&value)?),
                 _ => address.set(&name, &value)?,
             }
+        }
+        if address.endpoint.is_none()
+            && provider.is_none()
+            && let Some(value) = AWS_ENDPOINT.iter().find_map(|name| environment.get(name))
+        {
+            address.endpoint = Some(endpoint(&value)?);
         }
         address.provider = provider.unwrap_or(Provider::at(address.endpoint.as_deref()));
         if address.provider == Provider::Spaces {
@@ -400,6 +410,17 @@ mod tests {
         assert_eq!(parse("s3://own?provider=spaces").unwrap().bucket, "own");
         assert_eq!(parse("s3://own").unwrap().object.acl, None);
         assert!(parse("s3:///2024").is_err());
+    }
+
+    #[test]
+    fn an_endpoint_in_the_environment_counts_where_the_url_names_none() {
+        let environment = Environment::process().with("AWS_ENDPOINT_URL", "http://127.0.0.1:1/");
+        let parse = |url| Address::parse(&Url::parse(url).unwrap(), &environment).unwrap();
+        let address = parse("s3://b");
+        assert_eq!(address.endpoint.as_deref(), Some("http://127.0.0.1:1"));
+        assert!(address.provider == Provider::Other && address.path_style());
+        let address = parse("s3://b?endpoint=http://127.0.0.1:2");
+        assert_eq!(address.endpoint.as_deref(), Some("http://127.0.0.1:2"));
     }
 
     #[test]

@@ -40,11 +40,10 @@ pub(super) fn stalled(address: &Address, what: &str, waited: Duration) -> Remote
 
 fn no_credentials(address: &Address, what: &str, error: &CredentialsError) -> RemoteError {
     let kind = match error {
-        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
-            RemoteErrorKind::Permanent
-        }
-        // A metadata service or STS that does not answer now may do so later.
-        _ => RemoteErrorKind::Transient,
+        CredentialsError::ProviderTimedOut(_) => RemoteErrorKind::Transient,
+        // SSO, STS or a metadata service out of reach is a matter of the line.
+        _ if never_connected(error) => RemoteErrorKind::Unreachable,
+        _ => RemoteErrorKind::Permanent,
     };
     let advice = match &address.profile {
         Some(profile) => format!(
@@ -77,8 +76,13 @@ where
         }
         // No timeout but that of connecting is set in the SDK.
         SdkError::DispatchFailure(failure) if failure.is_timeout() || never_connected(error) => {
+            // What rustls says to an answer in plain text.
+            let hint = match why.contains("InvalidContentType") {
+                true => "; does it speak http:// rather than https://?",
+                false => "",
+            };
             RemoteError::unreachable(format!(
-                "{service} cannot be reached ({why}); {what} waits until it can"
+                "{service} cannot be reached ({why}){hint}; {what} waits until it can"
             ))
         }
         _ => RemoteError::transient(format!(
@@ -115,7 +119,7 @@ impl Refusal {
                 .and_then(|m| m.code())
                 .unwrap_or_default()
                 .to_owned(),
-            message: message.unwrap_or_else(|| root_cause(error)),
+            message: message.map_or_else(|| root_cause(error), |message| one_line(&message)),
             retry_after: response.headers().get("retry-after").and_then(retry_after),
             region: response
                 .headers()
@@ -135,7 +139,7 @@ impl Refusal {
             kind,
             message: format!(
                 "{what} was refused by {service} ({code}: {}){advice}",
-                self.message.trim()
+                self.message
             ),
             retry_after: self.retry_after,
         }
@@ -240,10 +244,15 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 
 /// The innermost cause: the SDK's outer ones say only "dispatch failure".
 fn root_cause(error: &(dyn Error + 'static)) -> String {
-    chain(error)
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
+    let innermost = chain(error).last();
+    innermost.map_or(String::new(), |error| one_line(&error.to_string()))
+}
+
+/// What others say, fit for the middle of a sentence: its first line, in bounds.
+fn one_line(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    let line = line.trim_end_matches(". Attempted:").trim_end_matches('.');
+    line.chars().take(300).collect()
 }
 
 /// The error and its causes, outermost first.
