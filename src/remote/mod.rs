@@ -6,6 +6,7 @@ mod environment;
 mod error;
 mod file;
 mod key;
+mod media_type;
 mod s3;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use body::Body;
 pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key};
+pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
