@@ -316,6 +316,56 @@ async fn a_server_that_never_answers_holds_the_probe_up_for_seconds_only() {
     assert!(started.elapsed().as_secs() < 12);
 }
 
+#[tokio::test]
+async fn services_without_newer_checksums_get_content_md5() {
+    for server in servers().await {
+        let remote = open_s3(&server, "md5", "&provider=ceph").await;
+        let large = noise(17 * MIB);
+        remote.put(put("small", b"content")).await.unwrap();
+        remote.put(put_file("large", &large)).await.unwrap();
+        for (name, content) in [("small", &b"content"[..]), ("large", &large)] {
+            let get = server.client().get_object().bucket(s3::BUCKET);
+            let stored = get
+                .key(format!("md5/original/{name}"))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(stored.checksum_crc32_c(), None);
+            let bytes = stored.body.collect().await.unwrap().to_vec();
+            assert!(bytes == content, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn options_of_the_url_go_with_each_object() {
+    let Some(server) = shared_seaweedfs() else {
+        return;
+    };
+    let options = "&cache_control=max-age%3D60&tag=who:camera%201&tag=year:2024&acl=public-read";
+    let remote = open_s3(&server, "options", options).await;
+    remote.put(put("small", b"x")).await.unwrap();
+    remote
+        .put(put_file("large", &noise(17 * MIB)))
+        .await
+        .unwrap();
+    for name in ["small", "large"] {
+        let key = format!("options/original/{name}");
+        let head = server.client().head_object().bucket(s3::BUCKET).key(&key);
+        let head = head.send().await.unwrap();
+        assert_eq!(head.cache_control(), Some("max-age=60"), "{name}");
+        let tags = server.client().get_object_tagging().bucket(s3::BUCKET);
+        let tags = tags.key(&key).send().await.unwrap();
+        let mut tags: Vec<_> = tags
+            .tag_set()
+            .iter()
+            .map(|t| (t.key(), t.value()))
+            .collect();
+        tags.sort_unstable();
+        assert_eq!(tags, [("who", "camera 1"), ("year", "2024")], "{name}");
+    }
+}
+
 // What only a directory can get wrong.
 
 #[tokio::test]
@@ -396,7 +446,7 @@ impl Place {
 
     async fn s3_in_process() -> Self {
         let server = s3::Server::in_process();
-        let remote = open_s3(&server, "p").await;
+        let remote = open_s3(&server, "p", "").await;
         Self {
             remote,
             server: Server::InProcess(server),
@@ -408,7 +458,7 @@ impl Place {
         let server = shared_seaweedfs()?;
         // The server is shared, the bucket too; each test has a prefix of one length.
         let prefix = format!("{:08x}/p", fastrand::u32(..));
-        let remote = open_s3(&server, &prefix).await;
+        let remote = open_s3(&server, &prefix, "").await;
         Some(Self {
             remote,
             server: Server::SeaweedFs(server),
@@ -492,8 +542,8 @@ impl Place {
     }
 }
 
-async fn open_s3(server: &s3::Server, prefix: &str) -> Arc<dyn Remote> {
-    let url = Url::parse(&server.url(prefix)).unwrap();
+async fn open_s3(server: &s3::Server, prefix: &str, options: &str) -> Arc<dyn Remote> {
+    let url = Url::parse(&(server.url(prefix) + options)).unwrap();
     open_with(&url, &server.environment()).await.unwrap()
 }
 

@@ -13,7 +13,7 @@ use super::open::{open_file, stat_file};
 use crate::derive::{stats, thumbnail};
 use crate::journal::{FileStat, Kind};
 use crate::path::RelPath;
-use crate::remote::Body;
+use crate::remote::{Body, MEDIA_TYPE_HEAD};
 
 /// Files up to this size are held in memory while they are delivered, bytes.
 pub(super) const IN_MEMORY: u64 = 8 << 20;
@@ -52,6 +52,8 @@ pub(super) struct Loaded {
     pub hash: blake3::Hash,
     pub kind: Kind,
     pub body: Body,
+    /// The first bytes, [`MEDIA_TYPE_HEAD`] if there are so many.
+    pub head: Bytes,
     _budget: Option<OwnedSemaphorePermit>,
 }
 
@@ -95,7 +97,7 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
             (
                 blake3::hash(&content),
                 Body::Bytes(content.clone()),
-                content,
+                content.slice(..content.len().min(MEDIA_TYPE_HEAD)),
             )
         } else {
             let (hash, head) = hash_file(&file, stat.size)?;
@@ -113,7 +115,7 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
         }
         let kind = if is_stats {
             Kind::Stats
-        } else if thumbnail::is_picture(&head[..head.len().min(64)]) {
+        } else if thumbnail::is_picture(&head) {
             Kind::Picture
         } else {
             Kind::Other
@@ -123,6 +125,7 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
             hash,
             kind,
             body,
+            head,
             _budget: budget,
         })
     })
@@ -140,7 +143,7 @@ fn hash_file(file: &File, size: u64) -> io::Result<(blake3::Hash, Bytes)> {
         file.read_exact_at(&mut buffer[..length], at)?;
         hasher.update(&buffer[..length]);
         if at == 0 {
-            head = Bytes::copy_from_slice(&buffer[..64]);
+            head = Bytes::copy_from_slice(&buffer[..MEDIA_TYPE_HEAD]);
         }
         at += length as u64;
     }

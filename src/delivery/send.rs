@@ -6,7 +6,7 @@ use super::load::{LoadError, Loaded, load};
 use super::{Context, backoff};
 use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
 use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
-use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind};
+use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, media_type};
 
 /// A file that was changed while it was read is looked at again after this long, milliseconds.
 const CHANGED: i64 = 500;
@@ -78,7 +78,7 @@ async fn put_original(
     let put = Put {
         key: Key::new(Artifact::Original, &claim.path),
         body: loaded.body.clone(),
-        content_type: content_type(claim),
+        content_type: media_type(claim.path.name(), &loaded.head),
         hash: loaded.hash,
         metadata: vec![("mtime", mtime_text(loaded.stat.mtime_ns))],
     };
@@ -101,16 +101,16 @@ async fn put_thumbnail(
         }
     };
     let Thumbnail {
-        jpeg,
+        bytes,
+        format,
         width,
         height,
-        ..
     } = thumbnail;
     let put = Put {
         key: Key::new(Artifact::Thumbnail, &claim.path),
-        hash: blake3::hash(&jpeg),
-        body: Body::Bytes(jpeg.into()),
-        content_type: "image/jpeg".into(),
+        hash: blake3::hash(&bytes),
+        body: Body::Bytes(bytes.into()),
+        content_type: format.media_type().into(),
         metadata: vec![
             ("width", width.to_string()),
             ("height", height.to_string()),
@@ -161,13 +161,6 @@ fn retry_or_fail(context: &Context, claim: &FileClaim, error: String) -> FileOut
         error,
         due: now_ms() + delay.as_millis() as i64,
     }
-}
-
-/// By the name's extension, as web servers do.
-fn content_type(claim: &FileClaim) -> String {
-    mime_guess::from_path(claim.path.as_path())
-        .first_or_octet_stream()
-        .to_string()
 }
 
 /// Seconds since 1970-01-01 UTC with nine decimals, as rclone and s3fs keep it.

@@ -6,6 +6,7 @@ mod environment;
 mod error;
 mod file;
 mod key;
+mod media_type;
 mod s3;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use body::Body;
 pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
+pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
@@ -32,6 +34,26 @@ pub trait Remote: Send + Sync {
     /// sent are hashed on the way; if they are not those that `put.hash` names the object is not
     /// stored and the error's kind is [`RemoteErrorKind::ContentChanged`].
     async fn put(&self, put: Put) -> Result<Proof, RemoteError>;
+
+    /// [`put`](Self::put) of a file so large that a crash should not cost all of it: goes on with
+    /// the upload that `unfinished` names, if the remote still has it. `began` is called with the
+    /// name of each new upload, which is to be kept for the next call (of this process or another)
+    /// for the same content, until one returns `Ok` or an error that does not
+    /// [pass](RemoteError::may_pass). Small objects and remotes without such uploads never call it.
+    async fn put_resumable(
+        &self,
+        put: Put,
+        _unfinished: Option<&str>,
+        _began: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Proof, RemoteError> {
+        self.put(put).await
+    }
+
+    /// Gives up an upload that [`put_resumable`](Self::put_resumable) began and nobody will go on
+    /// with, as its file has changed or is gone. One that the remote has forgotten is no error.
+    async fn abandon(&self, _unfinished: &str) -> Result<(), RemoteError> {
+        Ok(())
+    }
 
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;

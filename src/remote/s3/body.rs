@@ -12,6 +12,7 @@ use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 
+use super::provider::Checksum;
 use crate::remote::RemoteError;
 
 /// What the connection is given at a time. Hyper writes each slice from where it lies.
@@ -36,8 +37,7 @@ pub(super) fn read(file: &File, offset: u64, len: usize) -> Result<Bytes, Remote
     Ok(buffer.into())
 }
 
-/// The checksum that goes with every object, for the service to verify: AWS, its kin and s3s-fs all
-/// know this one, and processors compute it.
+/// CRC32C, which processors compute, and which those of pieces make that of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Crc32c(u64);
 
@@ -55,6 +55,38 @@ impl Crc32c {
     /// As S3's headers have it: big-endian, in base64.
     pub fn header(self) -> String {
         aws_smithy_types::base64::encode((self.0 as u32).to_be_bytes())
+    }
+}
+
+/// A checksum in the form that the service verifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sum {
+    Crc32c(Crc32c),
+    /// Base64, as in `Content-MD5`.
+    Md5(String),
+}
+
+impl Sum {
+    pub fn of(checksum: Checksum, bytes: &[u8]) -> Self {
+        use md5::{Digest, Md5};
+        match checksum {
+            Checksum::Crc32c => Self::Crc32c(Crc32c::of(bytes)),
+            Checksum::Md5 => Self::Md5(aws_smithy_types::base64::encode(Md5::digest(bytes))),
+        }
+    }
+
+    pub fn crc32c(&self) -> Option<String> {
+        match self {
+            Self::Crc32c(crc) => Some(crc.header()),
+            Self::Md5(_) => None,
+        }
+    }
+
+    pub fn md5(&self) -> Option<String> {
+        match self {
+            Self::Crc32c(_) => None,
+            Self::Md5(md5) => Some(md5.clone()),
+        }
     }
 }
 
@@ -129,6 +161,14 @@ mod tests {
         let pieces = Crc32c::of(b"12345").then(Crc32c::of(b"6789"), 4);
         assert_eq!(pieces.header(), "4waSgw==");
         assert_eq!(Crc32c::of(b"").then(Crc32c::of(b"x"), 1), Crc32c::of(b"x"));
+    }
+
+    #[test]
+    fn content_md5_is_the_digest_in_base64() {
+        // The digest of the empty string, RFC 1321 appendix A.5.
+        let sum = Sum::of(Checksum::Md5, b"");
+        assert_eq!(sum.md5().as_deref(), Some("1B2M2Y8AsgTpgAmY7PhCfg=="));
+        assert_eq!(sum.crc32c(), None);
     }
 
     #[test]

@@ -12,12 +12,11 @@ use aws_smithy_types::date_time::Format;
 use super::address::Address;
 use crate::remote::{RemoteError, RemoteErrorKind};
 
+/// What a call of the SDK fails with.
+pub(super) type SdkFailure<E> = SdkError<E, HttpResponse>;
+
 /// Turns the SDK's error about `what` ("storing original/a.jpg") into ours.
-pub(super) fn explain<E>(
-    address: &Address,
-    what: &str,
-    error: &SdkError<E, HttpResponse>,
-) -> RemoteError
+pub(super) fn explain<E>(address: &Address, what: &str, error: &SdkFailure<E>) -> RemoteError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -41,11 +40,10 @@ pub(super) fn stalled(address: &Address, what: &str, waited: Duration) -> Remote
 
 fn no_credentials(address: &Address, what: &str, error: &CredentialsError) -> RemoteError {
     let kind = match error {
-        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
-            RemoteErrorKind::Permanent
-        }
-        // A metadata service or STS that does not answer now may do so later.
-        _ => RemoteErrorKind::Transient,
+        CredentialsError::ProviderTimedOut(_) => RemoteErrorKind::Transient,
+        // SSO, STS or a metadata service out of reach is a matter of the line.
+        _ if never_connected(error) => RemoteErrorKind::Unreachable,
+        _ => RemoteErrorKind::Permanent,
     };
     let advice = match &address.profile {
         Some(profile) => format!(
@@ -78,8 +76,13 @@ where
         }
         // No timeout but that of connecting is set in the SDK.
         SdkError::DispatchFailure(failure) if failure.is_timeout() || never_connected(error) => {
+            // What rustls says to an answer in plain text.
+            let hint = match why.contains("InvalidContentType") {
+                true => "; does it speak http:// rather than https://?",
+                false => "",
+            };
             RemoteError::unreachable(format!(
-                "{service} cannot be reached ({why}); {what} waits until it can"
+                "{service} cannot be reached ({why}){hint}; {what} waits until it can"
             ))
         }
         _ => RemoteError::transient(format!(
@@ -116,7 +119,7 @@ impl Refusal {
                 .and_then(|m| m.code())
                 .unwrap_or_default()
                 .to_owned(),
-            message: message.unwrap_or_else(|| root_cause(error)),
+            message: message.map_or_else(|| root_cause(error), |message| one_line(&message)),
             retry_after: response.headers().get("retry-after").and_then(retry_after),
             region: response
                 .headers()
@@ -136,7 +139,7 @@ impl Refusal {
             kind,
             message: format!(
                 "{what} was refused by {service} ({code}: {}){advice}",
-                self.message.trim()
+                self.message
             ),
             retry_after: self.retry_after,
         }
@@ -207,8 +210,20 @@ impl Refusal {
                 (RemoteErrorKind::Permanent, advice)
             }
             408 | 409 | 425 | 429 => (RemoteErrorKind::Transient, String::new()),
-            400..=499 => (RemoteErrorKind::Permanent, String::new()),
+            400..=499 | 501 => (
+                RemoteErrorKind::Permanent,
+                self.provider_advice().to_owned(),
+            ),
             _ => (RemoteErrorKind::Transient, String::new()),
+        }
+    }
+
+    /// Services that do not know the checksum's header name it.
+    fn provider_advice(&self) -> &'static str {
+        if self.message.to_ascii_lowercase().contains("x-amz-checksum") {
+            "; this service needs its provider= in the s3: URL (ceph, if it is none of the known)"
+        } else {
+            ""
         }
     }
 }
@@ -229,10 +244,15 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 
 /// The innermost cause: the SDK's outer ones say only "dispatch failure".
 fn root_cause(error: &(dyn Error + 'static)) -> String {
-    chain(error)
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
+    let innermost = chain(error).last();
+    innermost.map_or(String::new(), |error| one_line(&error.to_string()))
+}
+
+/// What others say, fit for the middle of a sentence: its first line, in bounds.
+fn one_line(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    let line = line.trim_end_matches(". Attempted:").trim_end_matches('.');
+    line.chars().take(300).collect()
 }
 
 /// The error and its causes, outermost first.
@@ -248,9 +268,11 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::Environment;
 
     fn refusal(status: u16, code: &str) -> RemoteError {
-        let address = Address::parse(&url::Url::parse("s3://bucket/p").unwrap()).unwrap();
+        let address = url::Url::parse("s3://bucket/p").unwrap();
+        let address = Address::parse(&address, &Environment::process()).unwrap();
         Refusal {
             status,
             code: code.to_owned(),
@@ -270,6 +292,7 @@ mod tests {
             (404, "NoSuchBucket", "create the bucket 'bucket'"),
             (301, "PermanentRedirect", "region="),
             (400, "KeyTooLongError", "original/a.jpg"),
+            (501, "NotImplemented", "original/a.jpg"),
         ] {
             let error = refusal(status, code);
             assert_eq!(error.kind, RemoteErrorKind::Permanent, "{code}");

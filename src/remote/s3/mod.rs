@@ -7,6 +7,8 @@ mod address;
 mod body;
 mod failure;
 mod multipart;
+mod provider;
+mod upload;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +28,9 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::address::Address;
-use self::body::{Crc32c, Progress};
+use self::body::{Progress, Sum};
+use self::provider::{Checksum, Provider};
+use self::upload::Upload;
 use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
@@ -45,6 +49,47 @@ const PROBE: Duration = Duration::from_secs(8);
 /// Small enough to hash between two other things on an async thread (some 50 µs).
 const HASH_HERE: usize = 256 << 10;
 
+/// A request that begins an object, with all that is stored beside the bytes. PutObject and
+/// CreateMultipartUpload take the same, but have no type in common.
+macro_rules! described {
+    ($request:expr, $address:expr, $description:expr) => {{
+        let options = $address.object.clone();
+        let description = $description;
+        $request
+            .bucket(&$address.bucket)
+            .key(description.object)
+            .content_type(description.content_type)
+            .set_metadata(Some(description.metadata))
+            .set_acl(options.acl)
+            .set_storage_class(options.storage_class)
+            .set_server_side_encryption(options.sse)
+            .set_ssekms_key_id(options.kms_key)
+            .set_cache_control(options.cache_control)
+            .set_tagging(options.tags)
+    }};
+}
+use described;
+
+/// What an object is called and stored with.
+struct Description {
+    object: String,
+    content_type: String,
+    metadata: HashMap<String, String>,
+}
+
+impl Description {
+    fn of(address: &Address, put: &Put) -> Self {
+        let further = put.metadata.iter();
+        let further = further.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let blake3 = ("blake3".to_owned(), put.hash.to_hex().to_string());
+        Self {
+            object: address.object_name(put.key.as_str()),
+            content_type: put.content_type.clone(),
+            metadata: further.chain([blake3]).collect(),
+        }
+    }
+}
+
 /// One bucket and prefix, shared by all workers.
 pub struct S3Remote {
     address: Address,
@@ -57,7 +102,7 @@ impl S3Remote {
     /// Reads the URL and the AWS configuration (environment, `~/.aws`). Credentials are looked for
     /// with the first request.
     pub async fn open(url: &url::Url, environment: &Environment) -> Result<Self, RemoteError> {
-        let mut address = Address::parse(url)?;
+        let mut address = Address::parse(url, environment)?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
@@ -70,23 +115,26 @@ impl S3Remote {
             loader = loader
                 .profile_name(profile)
                 .credentials_provider(provider.build());
-        } else if let Some(credentials) = credentials(environment) {
+        } else if let Some(credentials) = credentials(address.provider, environment) {
             loader = loader.credentials_provider(credentials);
         }
         if let Some(endpoint) = &address.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
-        // Services of one's own rarely care, and asking the chain may ask the network.
-        let region = match (&address.region, &address.endpoint) {
-            (Some(region), _) => Some(region.as_str()),
-            (None, Some(_)) => Some("us-east-1"),
-            (None, None) => None,
-        };
-        if let Some(region) = region {
-            loader = loader.region(Region::new(region.to_owned()));
+        let region = address.region.clone();
+        let region = region.or_else(|| address.provider.region().map(str::to_owned));
+        // Only then is the chain asked, which may ask the network.
+        if let Some(region) = region.or_else(|| environment.get("AWS_REGION")) {
+            loader = loader.region(Region::new(region));
         }
         let config = loader.load().await;
-        address.endpoint = config.endpoint_url().map(str::to_owned);
+        if address.endpoint.is_none()
+            && let Some(endpoint) = config.endpoint_url()
+        {
+            // From AWS_ENDPOINT_URL or the profile.
+            address.endpoint = Some(endpoint.trim_end_matches('/').to_owned());
+            address.provider = Provider::at(address.endpoint.as_deref());
+        }
         let region = config.region().map(|region| region.as_ref().to_owned());
         if region.is_none() {
             return Err(RemoteError::permanent(format!(
@@ -113,61 +161,68 @@ impl S3Remote {
     }
 
     async fn put_small(&self, put: &Put) -> Result<Proof, RemoteError> {
-        let (bytes, crc, _room) = match &put.body {
+        let checksum = self.address.provider.checksum();
+        let (bytes, sum, _room) = match &put.body {
             Body::Bytes(bytes) => {
-                let (bytes, crc) = check(bytes.clone(), put.hash).await?;
-                (bytes, crc, None)
+                let (bytes, sum) = check(bytes.clone(), put.hash, checksum).await?;
+                (bytes, sum, None)
             }
             Body::File { file, len } => {
                 let room = self.room(*len).await;
                 let (file, len, hash) = (file.clone(), *len as usize, put.hash);
-                let (bytes, crc) = blocking(move || {
+                let (bytes, sum) = blocking(move || {
                     let bytes = body::read(&file, 0, len)?;
-                    let crc = check_here(&bytes, hash)?;
-                    Ok((bytes, crc))
+                    let sum = check_here(&bytes, hash, checksum)?;
+                    Ok((bytes, sum))
                 })
                 .await?;
-                (bytes, crc, Some(room))
+                (bytes, sum, Some(room))
             }
         };
+        let description = Description::of(&self.address, put);
         let what = storing(&put.key);
-        let (len, crc) = (bytes.len() as i64, crc.header());
+        self.put_bytes(&what, description, bytes, sum).await
+    }
+
+    async fn put_bytes(
+        &self,
+        what: &str,
+        description: Description,
+        bytes: Bytes,
+        sum: Sum,
+    ) -> Result<Proof, RemoteError> {
         let progress = Progress::default();
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.address.bucket)
-            .key(self.address.object(put.key.as_str()))
-            .content_type(&put.content_type)
-            .set_metadata(Some(metadata(put)))
-            .set_acl(self.address.acl.clone())
-            .content_length(len)
-            .checksum_crc32_c(&crc)
+        let request = described!(self.client.put_object(), self.address, description)
+            .content_length(bytes.len() as i64)
+            .set_checksum_crc32_c(sum.crc32c())
+            .set_content_md5(sum.md5())
             .body(progress.body(bytes))
             .send();
         let answer = progress
             .watch(PATIENCE, request)
             .await
-            .ok_or_else(|| failure::stalled(&self.address, &what, PATIENCE))?
-            .map_err(|error| failure::explain(&self.address, &what, &error))?;
-        compare(&what, &crc, answer.checksum_crc32_c())?;
+            .ok_or_else(|| failure::stalled(&self.address, what, PATIENCE))?
+            .map_err(|error| failure::explain(&self.address, what, &error))?;
+        compare(what, sum.crc32c(), answer.checksum_crc32_c())?;
         Ok(Proof {
             etag: answer.e_tag().map(unquoted),
         })
     }
 
+    /// Stores and deletes an empty object, stored as all are: policies may ask for an ACL, a
+    /// checksum or encryption.
     async fn probe_unbounded(&self) -> Result<(), RemoteError> {
         let name = format!(".outboxfs-probe-{:016x}", fastrand::u64(..));
-        let object = self.address.object(&name);
+        let object = self.address.object_name(&name);
+        let description = Description {
+            object: object.clone(),
+            content_type: "application/octet-stream".to_owned(),
+            metadata: HashMap::new(),
+        };
         let what = format!("storing a trial object in {}", self.address);
-        self.client
-            .put_object()
-            .bucket(&self.address.bucket)
-            .key(&object)
-            .body(Bytes::new().into())
-            .send()
-            .await
-            .map_err(|error| failure::explain(&self.address, &what, &error))?;
+        let sum = Sum::of(self.address.provider.checksum(), b"");
+        self.put_bytes(&what, description, Bytes::new(), sum)
+            .await?;
         let deleted = self
             .client
             .delete_object()
@@ -215,6 +270,28 @@ impl Remote for S3Remote {
         }
     }
 
+    async fn put_resumable(
+        &self,
+        put: Put,
+        unfinished: Option<&str>,
+        began: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Proof, RemoteError> {
+        match &put.body {
+            Body::File { file, len } if *len > ONE_REQUEST => {
+                let (file, len) = (file.clone(), *len);
+                multipart::resume(self, &put, file, len, unfinished, began).await
+            }
+            _ => self.put_small(&put).await,
+        }
+    }
+
+    async fn abandon(&self, unfinished: &str) -> Result<(), RemoteError> {
+        match Upload::to_abandon(self, unfinished) {
+            Some(upload) => upload.abort().await,
+            None => Ok(()),
+        }
+    }
+
     fn url(&self, key: &Key) -> Option<String> {
         Some(self.address.public_url(key, self.region.as_deref()))
     }
@@ -222,9 +299,14 @@ impl Remote for S3Remote {
 
 /// Keys that the environment names. Without them the AWS chain is asked: profiles, SSO, web identity,
 /// the machine's role.
-fn credentials(environment: &Environment) -> Option<Credentials> {
-    let key = environment.get("AWS_ACCESS_KEY_ID")?;
-    let secret = environment.get("AWS_SECRET_ACCESS_KEY")?;
+fn credentials(provider: Provider, environment: &Environment) -> Option<Credentials> {
+    let pair = |key: &str, secret: &str| Some((environment.get(key)?, environment.get(secret)?));
+    if provider == Provider::Spaces
+        && let Some((key, secret)) = pair("SPACES_ACCESS_KEY", "SPACES_SECRET_KEY")
+    {
+        return Some(Credentials::new(key, secret, None, None, "SPACES_…"));
+    }
+    let (key, secret) = pair("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")?;
     let token = environment.get("AWS_SESSION_TOKEN");
     Some(Credentials::new(key, secret, token, None, "environment"))
 }
@@ -234,39 +316,34 @@ fn storing(key: &Key) -> String {
     format!("storing {key}")
 }
 
-fn metadata(put: &Put) -> HashMap<String, String> {
-    let further = put.metadata.iter();
-    let mut metadata: HashMap<String, String> = further
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect();
-    metadata.insert("blake3".to_owned(), put.hash.to_hex().to_string());
-    metadata
-}
-
 /// Verifies that the bytes are those that were to be sent, and sums them.
-async fn check(bytes: Bytes, hash: blake3::Hash) -> Result<(Bytes, Crc32c), RemoteError> {
+async fn check(
+    bytes: Bytes,
+    hash: blake3::Hash,
+    checksum: Checksum,
+) -> Result<(Bytes, Sum), RemoteError> {
     if bytes.len() <= HASH_HERE {
-        let crc = check_here(&bytes, hash)?;
-        return Ok((bytes, crc));
+        let sum = check_here(&bytes, hash, checksum)?;
+        return Ok((bytes, sum));
     }
     blocking(move || {
-        let crc = check_here(&bytes, hash)?;
-        Ok((bytes, crc))
+        let sum = check_here(&bytes, hash, checksum)?;
+        Ok((bytes, sum))
     })
     .await
 }
 
-fn check_here(bytes: &[u8], hash: blake3::Hash) -> Result<Crc32c, RemoteError> {
+fn check_here(bytes: &[u8], hash: blake3::Hash, checksum: Checksum) -> Result<Sum, RemoteError> {
     if blake3::hash(bytes) != hash {
         return Err(RemoteError::content_changed());
     }
-    Ok(Crc32c::of(bytes))
+    Ok(Sum::of(checksum, bytes))
 }
 
 /// Services that tell what they have stored are held to it.
-fn compare(what: &str, sent: &str, stored: Option<&str>) -> Result<(), RemoteError> {
-    match stored {
-        Some(stored) if stored != sent => Err(RemoteError::transient(format!(
+fn compare(what: &str, sent: Option<String>, stored: Option<&str>) -> Result<(), RemoteError> {
+    match (sent, stored) {
+        (Some(sent), Some(stored)) if stored != sent => Err(RemoteError::transient(format!(
             "{what} went wrong: the service stored bytes with the CRC32C {stored}, those sent have \
              {sent}; they will be sent again"
         ))),
