@@ -3,6 +3,8 @@
 
 #[path = "rows/csv.rs"]
 mod csv_files;
+#[path = "rows/docs.rs"]
+mod docs;
 #[path = "rows/json_lines.rs"]
 mod json_lines_files;
 #[path = "rows/per_file.rs"]

@@ -383,3 +383,33 @@ async fn two_daemons_may_create_the_table_at_once() {
     }
     assert_eq!(versions(&fixture).await, [("a".into(), 1)]);
 }
+
+#[tokio::test]
+async fn stats_that_are_accepted_fit_into_jsonb() {
+    use outboxfs::derive::stats::{self, MAX_DEPTH, StatusRules};
+    let Some(fixture) = fixture().await else {
+        return;
+    };
+    let sink = ready(&fixture).await;
+    let deep = "[".repeat(MAX_DEPTH - 1) + &"]".repeat(MAX_DEPTH - 1);
+    for (at, value) in [
+        "1e1000".to_owned(),
+        "-1e-1000".into(),
+        "9".repeat(1000),
+        format!("0.{}", "1".repeat(990)),
+        format!("\"{}\"", "ü".repeat(500_000)),
+        r#""\ud83d\udcf7\u0001\uffff""#.into(),
+        deep,
+    ]
+    .iter()
+    .enumerate()
+    {
+        let content = format!("{{\"n\":{value}}}");
+        let stats = stats::parse(content.as_bytes(), &StatusRules::default()).unwrap();
+        let mut row = row(&format!("f{at}"), 1);
+        row.stats = Some(stats.json);
+        sink.upsert(&[row]).await.unwrap();
+    }
+    let digits = "SELECT length(stats->>'n')::text FROM device_test WHERE folder = 'f0'";
+    assert_eq!(fixture.database.text(digits).await, "1001");
+}
