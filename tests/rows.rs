@@ -5,6 +5,8 @@
 mod csv_files;
 #[path = "rows/docs.rs"]
 mod docs;
+#[path = "rows/follow.rs"]
+mod follow;
 #[path = "rows/json_lines.rs"]
 mod json_lines_files;
 #[path = "rows/per_file.rs"]

@@ -166,7 +166,7 @@ fn statement(error: &Error, server: &str, table: &str, user: &str) -> RowError {
 /// wrong syntax or names, and what the server does not support stay wrong when tried again.
 fn is_permanent(code: &SqlState) -> bool {
     let permanent = ["0A", "22", "23", "3D", "3F", "42", "44"];
-    permanent.contains(&&code.code()[..2])
+    permanent.iter().any(|class| code.code().starts_with(class))
 }
 
 type Cause<'a> = &'a (dyn std::error::Error + 'static);
