@@ -190,6 +190,7 @@ async fn a_malformed_file_is_left_alone_and_rows_wait() {
         ),
         ("a,b\n1,2,3\n", "line 2 has 3 fields"),
         ("a,b\n1,\"2\n3,4\n", "never closed"),
+        ("a;b\r\n\r\n\"1\r\n\";2\r\n3\r\n", "line 5 has 1 fields"),
         ("PK\u{3}\u{4}\0\0", "no CSV file"),
     ] {
         let fixture = fixture(content).await;
@@ -202,6 +203,17 @@ async fn a_malformed_file_is_left_alone_and_rows_wait() {
         std::fs::write(fixture.path(), "a,b\n1,2\n").unwrap();
         sink.upsert(&[row("a", 1)]).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_quotation_mark_within_a_field_is_taken_as_it_stands() {
+    let fixture = fixture("a,b\n19\" monitor,2\n3,4\" pipe\n").await;
+    open(&fixture, None).upsert(&[row("a", 1)]).await.unwrap();
+    let text = text(&fixture);
+    assert!(
+        text.contains("\n19\" monitor,2,") && text.contains("\n3,4\" pipe,"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

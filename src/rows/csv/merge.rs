@@ -98,13 +98,33 @@ pub fn merge(
 struct Place<'a> {
     record: &'a ByteRecord,
     is_header: bool,
-    /// Line of the text, from 1.
-    line: u64,
     /// Empty lines before it.
     before: &'a str,
     raw: &'a str,
     /// Its line end.
     after: &'a str,
+    text: &'a str,
+    /// Where in the text it begins.
+    at: usize,
+}
+
+impl Place<'_> {
+    /// The line in which it begins, from 1.
+    fn line(&self) -> usize {
+        let line_end = if self.text.contains('\n') { '\n' } else { '\r' };
+        self.text[..self.at].matches(line_end).count() + 1
+    }
+}
+
+/// Whether the record would go on if the text did.
+fn is_open(record: &str, dialect: &Dialect) -> bool {
+    let longer = format!("{record}\nx");
+    let reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(dialect.delimiter)
+        .from_reader(longer.as_bytes());
+    reader.into_byte_records().count() == 1
 }
 
 fn each_record(
@@ -139,15 +159,16 @@ fn each_record(
         let place = Place {
             record: &record,
             is_header,
-            line: reader.position().line() - u64::from(!after.is_empty()),
             before,
             raw: content,
             after,
+            text,
+            at: start + before.len(),
         };
-        if end == text.len() && content.bytes().filter(|byte| *byte == b'"').count() % 2 == 1 {
+        if end == text.len() && is_open(content, dialect) {
             return Err(format!(
                 "a quotation mark in line {} is never closed",
-                place.line
+                place.line()
             ));
         }
         take(place)?;
@@ -201,7 +222,7 @@ impl Header {
         }
         Err(format!(
             "line {} has {} fields where the first line has {}; put it right and rows go on",
-            place.line,
+            place.line(),
             place.record.len(),
             self.width
         ))
