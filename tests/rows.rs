@@ -1,15 +1,40 @@
 //! What every row sink does: one set of behaviours, run against each of them, and what is told
 //! when a sink cannot be used.
 
-mod support {
-    pub mod sinks;
-}
+#[path = "rows/csv.rs"]
+mod csv_files;
+#[path = "rows/docs.rs"]
+mod docs;
+#[path = "rows/follow.rs"]
+mod follow;
+#[path = "rows/json_lines.rs"]
+mod json_lines_files;
+#[path = "rows/per_file.rs"]
+mod per_file;
+#[path = "rows/postgres.rs"]
+mod postgres_servers;
+#[path = "rows/postgrest.rs"]
+mod postgrest_services;
+#[path = "support/postgres.rs"]
+mod server;
+#[path = "rows/service.rs"]
+mod service;
+#[path = "rows/several.rs"]
+mod several;
+#[path = "rows/sinks.rs"]
+mod sinks;
+#[path = "rows/speed.rs"]
+mod speed;
+#[path = "rows/sqlite.rs"]
+mod sqlite_files;
 
 use std::sync::Arc;
 
-use outboxfs::rows::{self, FolderRow, PictureRef, RowSink, TestStatus};
+use outboxfs::rows::{
+    self, FileRef, FolderPattern, FolderRow, Options, PromotedColumn, Removed, RowSink, TestStatus,
+};
 use serde_json::{Value, json};
-use support::sinks::{Fixture, Sqlite};
+use sinks::{Csv, Fixture, JsonLines, Postgres, Postgrest, Sqlite};
 
 /// 2026-11-21 00:00:00 UTC in milliseconds.
 const DAY: i64 = 1_795_219_200_000;
@@ -22,7 +47,7 @@ fn row(folder: &str, version: i64) -> FolderRow {
         test_status: Some(TestStatus::Pass),
         stats: Some(r#"{"status":"pass","volts":3.30}"#.into()),
         stats_error: None,
-        pictures: vec![PictureRef {
+        pictures: vec![FileRef {
             name: "a.jpg".into(),
             url: url("original"),
             thumbnail_url: Some(url("thumbnail")),
@@ -31,7 +56,9 @@ fn row(folder: &str, version: i64) -> FolderRow {
             width: Some(640),
             height: Some(480),
             hash: blake3::hash(b"a").to_hex().to_string(),
+            delivered_at: DAY + 1_001,
         }],
+        other_files: Vec::new(),
         files: 2,
         bytes: 1040,
         hash: blake3::hash(folder.as_bytes()).to_hex().to_string(),
@@ -45,7 +72,7 @@ fn row(folder: &str, version: i64) -> FolderRow {
 }
 
 fn sink(fixture: &impl Fixture) -> Arc<dyn RowSink> {
-    rows::open(&fixture.url()).expect("the URL is right")
+    rows::open(&[fixture.url()], &fixture.options()).expect("the URL is right")
 }
 
 async fn ready(fixture: &impl Fixture) -> Arc<dyn RowSink> {
@@ -87,6 +114,7 @@ async fn a_row_arrives_whole(fixture: impl Fixture) {
                 "width": 640,
                 "height": 480,
                 "hash": blake3::hash(b"a").to_hex().as_str(),
+                "delivered_at": DAY + 1_001,
             }],
             "picture_count": 1,
             "files": 2,
@@ -230,6 +258,89 @@ async fn a_restart_finds_its_rows(fixture: impl Fixture) {
     assert_eq!(versions(&fixture).await, [("a".into(), 4), ("b".into(), 1)]);
 }
 
+async fn a_removed_folder_is_gone_unless_it_came_back(fixture: impl Fixture) {
+    let sink = ready(&fixture).await;
+    let removed = |folder: &str, version| Removed {
+        mount_id: "m1".into(),
+        folder: folder.into(),
+        version,
+    };
+    let mut other = row("a", 1);
+    other.mount_id = "m2".into();
+    let rows = [row("a", 1), row("b", 5), row("c", 1), other];
+    sink.upsert(&rows).await.unwrap();
+    let gone = [removed("a", 2), removed("b", 4), removed("never", 1)];
+    sink.remove(&gone).await.unwrap();
+    sink.remove(&gone).await.unwrap();
+    let left = [("b".into(), 5), ("c".into(), 1), ("a".into(), 1)];
+    assert_eq!(versions(&fixture).await, left);
+    sink.upsert(&[row("a", 3)]).await.unwrap();
+    assert_eq!(versions(&fixture).await[0], ("a".into(), 3));
+}
+
+async fn members_of_stats_are_columns_of_their_own(fixture: impl Fixture) {
+    let options = Options {
+        columns: vec![
+            PromotedColumn::parse("Volts", "$.volts number").unwrap(),
+            PromotedColumn::parse("serial \"no\"", "$.unit.serial").unwrap(),
+            PromotedColumn::parse("ok", "$.ok boolean").unwrap(),
+        ],
+        folder_pattern: Some(FolderPattern::parse("(?P<sku>[^_]+)_(?P<colour>.+)").unwrap()),
+        ..fixture.options()
+    };
+    // What is there already stays, and gets the columns.
+    ready(&fixture)
+        .await
+        .upsert(&[row("old", 1)])
+        .await
+        .unwrap();
+    fixture
+        .add_columns(&[
+            "\"Volts\" numeric",
+            "\"serial \"\"no\"\"\" text",
+            "ok boolean",
+            "sku text",
+            "colour text",
+            "folder_error text",
+        ])
+        .await;
+    let sink = rows::open(&[fixture.url()], &options).unwrap();
+    sink.probe().await.unwrap();
+    let mut with = row("A1_dark red", 1);
+    with.stats = Some(r#"{"volts":3.25,"ok":true,"unit":{"serial":"S;1\"\n"}}"#.into());
+    let mut without = row("B2", 1);
+    without.stats = Some(r#"{"volts":"much"}"#.into());
+    sink.upsert(&[with, without]).await.unwrap();
+    let rows = fixture.rows().await;
+    let cells = |row: &Value| {
+        ["Volts", "serial \"no\"", "ok", "sku", "colour"].map(|name| plain(&row[name]))
+    };
+    assert_eq!(
+        cells(&rows[0]),
+        ["3.25", "S;1\"\n", "true", "A1", "dark red"]
+    );
+    assert_eq!(rows[0]["folder_error"], Value::Null);
+    assert_eq!(cells(&rows[1]), ["", "", "", "", ""]);
+    let complaint = rows[1]["stats_error"].as_str().unwrap();
+    assert!(
+        complaint.contains("$.volts, which is not a number"),
+        "{complaint}"
+    );
+    let mismatch = rows[1]["folder_error"].as_str().unwrap();
+    assert!(mismatch.contains("'B2' does not match"), "{mismatch}");
+    assert_eq!(cells(&rows[2]), ["", "", "", "", ""]);
+}
+
+/// A cell however the sink types it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Number(number) if number.as_i64() == Some(1) => "true".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 macro_rules! conformance {
     ($sink:ident, $fixture:ty, $($behaviour:ident),+ $(,)?) => {
         mod $sink {
@@ -237,7 +348,10 @@ macro_rules! conformance {
             $(
                 #[tokio::test]
                 async fn $behaviour() {
-                    super::$behaviour(<$fixture>::new().await).await;
+                    // Where a service is not installed there is nothing to test.
+                    if let Some(fixture) = <$fixture>::new().await {
+                        super::$behaviour(fixture).await;
+                    }
                 }
             )+
         }
@@ -256,93 +370,46 @@ macro_rules! conformance {
             odd_text_arrives_as_it_is,
             a_large_batch_arrives,
             a_restart_finds_its_rows,
+            a_removed_folder_is_gone_unless_it_came_back,
+            members_of_stats_are_columns_of_their_own,
         );)+
     };
 }
 
-conformance!(sqlite: Sqlite);
+conformance!(
+    sqlite: Sqlite,
+    postgres: Postgres,
+    postgrest: Postgrest,
+    csv: Csv,
+    json_lines: JsonLines,
+);
 
 #[test]
 fn a_url_that_names_no_sink_is_refused_with_what_would_do() {
     for (url, why) in [
-        ("rows.db", "known: sqlite:/path"),
+        ("rows.db", "sqlite:/path"),
+        ("mysql://host/db", "scheme is not known"),
         ("sqlite:rows.db", "absolute"),
         ("sqlite://host/rows.db", "absolute"),
         ("sqlite:/srv/", "must name a file"),
-        ("sqlite:/srv/rows.db?tabel=x", "tabel=x"),
+        ("sqlite:/srv/rows.db?tabel=x", "'tabel' means nothing"),
+        ("csv:/srv/rows.csv?table=x", "'table' means nothing"),
+        ("jsonl:/srv/rows.jsonl?per=day", "per=day"),
+        ("postgres:///db", "no host"),
+        ("postgres://host/db", "no user"),
+        ("postgres://user@host:port/db", "port"),
+        ("postgres://user@host/db?sslmode=prefer", "unprotected"),
+        (
+            "postgres://user@host/db?sslrootcert=/nowhere.crt",
+            "/nowhere.crt",
+        ),
+        ("postgrest+https://host/", "no table"),
+        ("postgrest+https://user:pw@host/rest/v1/t", "do not belong"),
     ] {
-        let Err(error) = rows::open(url) else {
+        let Err(error) = rows::open(&[url], &Options::default()) else {
             panic!("{url} was taken")
         };
         assert!(error.permanent && error.message.contains(why), "{error}");
+        assert!(!error.message.contains("pw@"), "{error}");
     }
-}
-
-#[tokio::test]
-async fn a_table_of_another_shape_is_left_alone_and_named() {
-    let fixture = Sqlite::new().await;
-    fixture.execute("CREATE TABLE device_test (mount_id TEXT, folder TEXT, hash TEXT)");
-    let error = sink(&fixture).probe().await.unwrap_err();
-    assert!(error.permanent);
-    assert!(error.message.contains("no column name, host"), "{error}");
-
-    let fixture = Sqlite::new().await;
-    let columns =
-        include_str!("../src/rows/sqlite.sql").replace("PRIMARY KEY (mount_id, folder)", "x TEXT");
-    fixture.execute(&columns);
-    let error = sink(&fixture).probe().await.unwrap_err();
-    assert!(
-        error.message.contains("no unique key (mount_id, folder)"),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn another_table_and_columns_of_ones_own_are_fine() {
-    let fixture = Sqlite::new().await;
-    let sink = rows::open(&format!("{}?table=my%20\"rigs\"", fixture.url())).unwrap();
-    sink.probe().await.unwrap();
-    fixture.execute("ALTER TABLE \"my \"\"rigs\"\"\" ADD COLUMN note TEXT");
-    sink.upsert(&[row("a", 1)]).await.unwrap();
-    fixture.execute("UPDATE \"my \"\"rigs\"\"\" SET note = 'mine'");
-    sink.upsert(&[row("a", 2)]).await.unwrap();
-    let kept = "SELECT count(*) FROM \"my \"\"rigs\"\"\" WHERE note = 'mine' AND version = 2";
-    assert_eq!(fixture.number(kept), 1);
-}
-
-#[tokio::test]
-async fn a_database_that_was_taken_away_is_made_again() {
-    let fixture = Sqlite::new().await;
-    let sink = ready(&fixture).await;
-    sink.upsert(&[row("a", 1)]).await.unwrap();
-    fixture.remove_files();
-    sink.upsert(&[row("b", 1)]).await.unwrap();
-    assert_eq!(versions(&fixture).await, [("b".into(), 1)]);
-}
-
-#[tokio::test]
-async fn what_is_no_database_is_not_touched() {
-    let fixture = Sqlite::new().await;
-    std::fs::write(fixture.path(), "a letter to my aunt, long enough to be one").unwrap();
-    let error = sink(&fixture).probe().await.unwrap_err();
-    assert!(
-        error.permanent && error.message.contains("not a database"),
-        "{error}"
-    );
-    let content = std::fs::read_to_string(fixture.path()).unwrap();
-    assert!(content.starts_with("a letter"));
-}
-
-#[tokio::test]
-async fn a_folder_that_is_not_there_yet_is_worth_another_try() {
-    let fixture = Sqlite::new().await;
-    let folder = fixture.path().parent().unwrap().join("disk");
-    let sink = rows::open(&format!("sqlite:{}/rows.db", folder.display())).unwrap();
-    let error = sink.probe().await.unwrap_err();
-    assert!(
-        !error.permanent && error.message.contains("there is no folder"),
-        "{error}"
-    );
-    std::fs::create_dir(&folder).unwrap();
-    sink.upsert(&[row("a", 1)]).await.unwrap();
 }

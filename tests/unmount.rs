@@ -197,3 +197,44 @@ fn a_mount_that_the_remote_refuses_leaves_nothing_behind() {
     assert!(!rig.is_mounted());
     assert_eq!(rig.world.everything(), before);
 }
+
+#[test]
+fn umount_fusermount_and_signals_all_end_in_a_drained_queue() {
+    let Some(rig) = Rig::new() else { return };
+    let at = rig.pictures().to_str().unwrap().to_owned();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{program}: {output:?}");
+    };
+    type End<'a> = Box<dyn Fn(rustix::process::Pid) + 'a>;
+    let signal = |signal| -> End {
+        Box::new(move |daemon| rustix::process::kill_process(daemon, signal).unwrap())
+    };
+    let ways: [(&str, End); 4] = [
+        ("umount", Box::new(|_| run("umount", &[&at]))),
+        (
+            "fusermount3",
+            Box::new(|_| run("fusermount3", &["-u", &at])),
+        ),
+        ("SIGTERM", signal(rustix::process::Signal::TERM)),
+        ("SIGINT", signal(rustix::process::Signal::INT)),
+    ];
+    for (way, end) in ways {
+        // Long enough that nothing has been sent when the end comes.
+        rig.mount_with(&["--settle", "60000"]);
+        for number in 0..20 {
+            fs::write(rig.pictures().join(format!("{way}-{number}")), way).unwrap();
+        }
+        let daemon = rig.daemon();
+        end(daemon);
+        let process = std::path::Path::new("/proc").join(daemon.as_raw_nonzero().to_string());
+        eventually("the daemon has ended", || !process.exists());
+        assert!(!rig.is_mounted(), "{way}");
+        for number in 0..20 {
+            assert_eq!(rig.delivered(&format!("{way}-{number}")), way.as_bytes());
+        }
+    }
+}

@@ -22,8 +22,7 @@ impl Delivery {
     /// has arrived for `patience`.
     pub async fn drain(&self, patience: Duration) -> Result<Drained, JournalError> {
         self.context.journal.hurry().await?;
-        self.context.work.notify_waiters();
-        self.context.row_work.notify_waiters();
+        self.context.alarms.hurry();
         let view = self.context.journal.view()?;
         let mut last = (self.context.progress.arrived_files(), view.totals()?);
         let mut since = Instant::now();

@@ -16,9 +16,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BUSY: i64 = 50;
 
 pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sender<Settlement>) {
-    let places = match lane {
-        Lane::Small => context.options.workers,
-        Lane::Large => context.options.workers.div_ceil(4),
+    let (places, bell) = match lane {
+        Lane::Small => (context.options.workers, &context.alarms.small),
+        Lane::Large => (context.options.workers.div_ceil(4), &context.alarms.large),
     };
     let places = Arc::new(Semaphore::new(places));
     let mut stop = context.stop.clone();
@@ -37,7 +37,7 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
         };
         if claimed.claims.is_empty() {
             drop(permits);
-            if !context.wait_for_work(&context.work, claimed.next_due).await {
+            if !context.wait_for_work(bell, claimed.next_due).await {
                 return;
             }
             continue;

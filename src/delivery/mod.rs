@@ -20,6 +20,7 @@
 //!
 //! Bytes in memory: files up to [`load::IN_MEMORY`], altogether at most [`load::BUDGET`].
 
+mod alarm;
 mod backoff;
 mod busy;
 mod drain;
@@ -39,7 +40,7 @@ use std::time::Duration;
 
 pub use drain::Drained;
 pub use progress::Progress;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::derive::thumbnail;
@@ -74,9 +75,7 @@ struct Context {
     pictures: pictures::Pool,
     budget: load::Budget,
     busy: busy::Busy,
-    /// Rung when the journal has new work.
-    work: Notify,
-    row_work: Notify,
+    alarms: alarm::Alarms,
     stop: watch::Receiver<bool>,
 }
 
@@ -109,8 +108,7 @@ impl Delivery {
             health: health::Health::default(),
             budget: load::Budget::default(),
             busy: busy::Busy::default(),
-            work: Notify::new(),
-            row_work: Notify::new(),
+            alarms: alarm::Alarms::default(),
             stop: stopped,
         });
         let (outcomes, settled) = mpsc::channel(settler::BACKLOG);
@@ -127,8 +125,7 @@ impl Delivery {
         let waker = Arc::downgrade(&context);
         journal.on_work(move || {
             if let Some(context) = waker.upgrade() {
-                context.work.notify_waiters();
-                context.row_work.notify_waiters();
+                context.alarms.ring();
             }
         });
         Ok(Self {
@@ -163,27 +160,6 @@ impl Delivery {
 impl Context {
     fn is_stopping(&self) -> bool {
         *self.stop.borrow()
-    }
-
-    /// Sleeps until there may be something due: at `next_due`, or a settle time after new work.
-    /// False when it is time to stop.
-    async fn wait_for_work(&self, work: &Notify, next_due: Option<i64>) -> bool {
-        let due = async {
-            match next_due {
-                Some(due) => tokio::time::sleep(until(due)).await,
-                None => std::future::pending().await,
-            }
-        };
-        let changed = async {
-            work.notified().await;
-            tokio::time::sleep(self.options.settle).await;
-        };
-        let mut stop = self.stop.clone();
-        tokio::select! {
-            () = due => true,
-            () = changed => true,
-            _ = stop.wait_for(|stop| *stop) => false,
-        }
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn run(context: Arc<Context>) {
         };
         if claimed.claims.is_empty() {
             if !context
-                .wait_for_work(&context.row_work, claimed.next_due)
+                .wait_for_work(&context.alarms.rows, claimed.next_due)
                 .await
             {
                 return;

@@ -1,7 +1,7 @@
 //! From a folder's delivered files to its row. A pure function: what is read from the journal and
 //! from disk comes in as [`FolderFiles`].
 
-use super::{FolderRow, PictureRef, TestStatus};
+use super::{FileRef, FolderRow, TestStatus};
 use crate::derive::stats::{self, STATS_FILE, StatusRules};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
@@ -70,11 +70,8 @@ pub fn build(folder: &FolderFiles) -> Option<FolderRow> {
         test_status,
         stats,
         stats_error,
-        pictures: files
-            .iter()
-            .filter(|file| file.picture)
-            .map(|file| picture(folder, file))
-            .collect(),
+        pictures: file_refs(folder, &files, true),
+        other_files: file_refs(folder, &files, false),
         files: files.len() as u64,
         bytes: files.iter().map(|file| file.size).sum(),
         hash: content_hash(&files).to_hex().to_string(),
@@ -116,7 +113,15 @@ fn read_stats(folder: &FolderFiles) -> (Option<TestStatus>, Option<String>, Opti
     }
 }
 
-fn picture(folder: &FolderFiles, file: &DeliveredFile) -> PictureRef {
+fn file_refs(folder: &FolderFiles, files: &[&DeliveredFile], pictures: bool) -> Vec<FileRef> {
+    files
+        .iter()
+        .filter(|file| file.picture == pictures)
+        .map(|file| file_ref(folder, file))
+        .collect()
+}
+
+fn file_ref(folder: &FolderFiles, file: &DeliveredFile) -> FileRef {
     let path = folder.folder.join(&file.name);
     let url = |artifact| {
         let key = Key::new(artifact, &path);
@@ -127,7 +132,7 @@ fn picture(folder: &FolderFiles, file: &DeliveredFile) -> PictureRef {
         ThumbnailState::Delivered => (Some(url(Artifact::Thumbnail)), None),
         ThumbnailState::Failed(why) => (None, Some(why.clone())),
     };
-    PictureRef {
+    FileRef {
         name: path_text(&RelPath::root().join(&file.name)),
         url: url(Artifact::Original),
         thumbnail_url,
@@ -136,6 +141,7 @@ fn picture(folder: &FolderFiles, file: &DeliveredFile) -> PictureRef {
         width: file.dimensions.map(|(width, _)| width),
         height: file.dimensions.map(|(_, height)| height),
         hash: file.hash.to_hex().to_string(),
+        delivered_at: file.delivered_at,
     }
 }
 
@@ -154,8 +160,15 @@ fn content_hash(by_name: &[&DeliveredFile]) -> blake3::Hash {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A row for tests that care only for its version.
+    pub fn any_row(version: i64) -> FolderRow {
+        let mut row = row(b"x", &[file("a.jpg", true, 1)], StatsFile::Absent).unwrap();
+        row.version = version;
+        row
+    }
 
     fn file(name: &str, picture: bool, at: i64) -> DeliveredFile {
         DeliveredFile {
@@ -214,6 +227,8 @@ mod tests {
             Some("https://x/thumbnail/x/S1/b.jpg")
         );
         assert_eq!((b.width, b.height), (Some(4), Some(3)));
+        assert_eq!(row.other_files.len(), 1);
+        assert_eq!(row.other_files[0].url, "https://x/original/x/S1/stats.json");
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! Rows in an SQLite database file: `sqlite:/path/rows.db`, or `sqlite:/path/rows.db?table=NAME`.
+//! Rows in an SQLite database file: `sqlite:/path/rows.db`, with `?table=NAME` and
+//! `?per=picture` or `?per=file` if wanted.
 //! Several daemons may write to the same file.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, params};
-use url::Url;
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 
-use super::table::{COLUMNS, DEFAULT_TABLE, KEY, pictures_json, quoted, time_text, upsert_sql};
-use super::{FolderRow, RowError, RowSink};
+use super::layout::{Cell, Kind, Layout, Per, newest};
+use super::sql::{names, on_conflict, quoted};
+use super::{FolderRow, Options, Removed, RowError, RowSink, target};
 
 /// How long to wait for another writer.
 const BUSY: Duration = Duration::from_secs(10);
@@ -26,6 +26,7 @@ pub struct SqliteSink {
 struct DatabaseFile {
     path: PathBuf,
     table: String,
+    layout: Layout,
     /// Opened by the first call, and again when the file was replaced. Held by the one blocking
     /// task that writes.
     open: Mutex<Option<Open>>,
@@ -38,31 +39,18 @@ struct Open {
 }
 
 impl SqliteSink {
-    pub fn open(url: &str) -> Result<Self, RowError> {
-        let wrong = |why: &str| {
-            RowError::permanent(format!(
-                "cannot use '{url}' as a row sink: {why}; write sqlite:/path/rows.db"
-            ))
-        };
-        let parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
-        if parsed.cannot_be_a_base() || parsed.has_host() && parsed.host_str() != Some("") {
-            return Err(wrong("the path must be absolute"));
-        }
-        let path: Vec<u8> = percent_encoding::percent_decode_str(parsed.path()).collect();
-        if path.ends_with(b"/") || path.contains(&0) {
-            return Err(wrong("the path must name a file"));
-        }
-        let mut table = DEFAULT_TABLE.to_owned();
-        for (name, value) in parsed.query_pairs() {
-            match &*name {
-                "table" if !value.is_empty() => table = value.into_owned(),
-                _ => return Err(wrong(&format!("'{name}={value}' means nothing here"))),
-            }
-        }
+    pub fn open(url: &str, options: &Options) -> Result<Self, RowError> {
+        let wrong =
+            |why: String| target::wrong(url, &why, "sqlite:/path/rows.db?table=device_test");
+        let (path, mut query) = target::file(url).map_err(wrong)?;
+        let per = query.per().map_err(wrong)?;
+        let table = query.table(per).map_err(wrong)?;
+        query.finish().map_err(wrong)?;
         Ok(Self {
             file: Arc::new(DatabaseFile {
-                path: PathBuf::from(OsStr::from_bytes(&path)),
+                path,
                 table,
+                layout: Layout::new(per, options)?,
                 open: Mutex::new(None),
             }),
         })
@@ -88,7 +76,7 @@ impl RowSink for SqliteSink {
     fn describe(&self) -> String {
         let path = self.file.path.display();
         match self.file.table.as_str() {
-            DEFAULT_TABLE => format!("sqlite:{path}"),
+            table if table == self.file.layout.per.default_table() => format!("sqlite:{path}"),
             table => format!("sqlite:{path}?table={table}"),
         }
     }
@@ -101,6 +89,14 @@ impl RowSink for SqliteSink {
         let rows = rows.to_vec();
         self.blocking(move |file| file.with_connection(|connection| file.write(connection, &rows)))
             .await
+    }
+
+    async fn remove(&self, folders: &[Removed]) -> Result<(), RowError> {
+        let folders = folders.to_vec();
+        self.blocking(move |file| {
+            file.with_connection(|connection| file.remove(connection, &folders))
+        })
+        .await
     }
 }
 
@@ -151,91 +147,138 @@ impl DatabaseFile {
         })
     }
 
-    /// Creates the table, or checks the one that is there.
+    /// Creates the table, or checks the one that is there and adds columns that it lacks.
     fn prepare_table(&self, connection: &Connection) -> Result<(), RowError> {
-        let schema = include_str!("sqlite.sql").replace("\"device_test\"", &quoted(&self.table));
+        let (schema, name) = match self.layout.per {
+            Per::Folder => (include_str!("schema/sqlite_folder.sql"), "\"device_test\""),
+            Per::Picture | Per::File => (include_str!("schema/sqlite_file.sql"), "\"device_file\""),
+        };
+        let schema = schema.replace(name, &quoted(&self.table));
         connection
             .execute_batch(&schema)
             .map_err(|error| self.error(error))?;
-        let columns = self.texts(connection, "SELECT name FROM pragma_table_info(?1)")?;
-        let missing: Vec<&str> = COLUMNS
-            .into_iter()
-            .filter(|column| {
-                !columns
-                    .iter()
-                    .any(|there| there.eq_ignore_ascii_case(column))
-            })
-            .collect();
-        if !missing.is_empty() {
-            return Err(self.unfit(&format!("has no column {}", missing.join(", "))));
-        }
-        let keys = self.texts(
-            connection,
-            "SELECT (SELECT group_concat(name) FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY name))
-             FROM pragma_index_list(?1) i WHERE i.\"unique\" AND NOT i.partial",
-        )?;
-        let mut key = KEY;
-        key.sort();
-        if !keys
-            .iter()
-            .any(|there| there.eq_ignore_ascii_case(&key.join(",")))
+        self.check_key(connection)?;
+        let there = self.texts(connection, "SELECT lower(name) FROM pragma_table_info(?1)")?;
+        for column in self
+            .layout
+            .missing(|name| there.contains(&name.to_lowercase()))
         {
-            return Err(self.unfit(&format!("has no unique key ({})", KEY.join(", "))));
+            let add = format!(
+                "ALTER TABLE {} ADD COLUMN {} {}",
+                quoted(&self.table),
+                quoted(&column.name),
+                affinity(column.kind)
+            );
+            connection
+                .execute_batch(&add)
+                .map_err(|error| self.error(error))?;
         }
         Ok(())
+    }
+
+    fn check_key(&self, connection: &Connection) -> Result<(), RowError> {
+        let keys = self.texts(
+            connection,
+            "SELECT (SELECT group_concat(lower(name)) FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY name))
+             FROM pragma_index_list(?1) i WHERE i.\"unique\" AND NOT i.partial",
+        )?;
+        let mut key = self.layout.key().to_vec();
+        key.sort();
+        if keys.contains(&key.join(",")) {
+            return Ok(());
+        }
+        Err(RowError::permanent(format!(
+            "the table {} in {} has no unique key ({}), so rows cannot be replaced in it; \
+             add one, or choose another table with ?table=NAME",
+            self.table,
+            self.path.display(),
+            self.layout.key().join(", ")
+        )))
     }
 
     fn texts(&self, connection: &Connection, query: &str) -> Result<Vec<String>, RowError> {
         let read = || {
             connection
                 .prepare(query)?
-                .query_map([&self.table], |row| row.get(0))?
+                .query_map([&self.table], |row| row.get::<_, Option<String>>(0))?
+                .filter_map(Result::transpose)
                 .collect::<Result<Vec<String>, _>>()
         };
         read().map_err(|error| self.error(error))
     }
 
-    fn unfit(&self, what: &str) -> RowError {
-        RowError::permanent(format!(
-            "the table {} in {} {what}; add it, or choose another table with ?table=NAME",
-            self.table,
-            self.path.display()
-        ))
+    fn write(&self, connection: &mut Connection, rows: &[FolderRow]) -> Result<(), RowError> {
+        let error = |error| self.error(error);
+        let table = quoted(&self.table);
+        let places: Vec<String> = (1..=self.layout.columns.len())
+            .map(|at| format!("?{at}"))
+            .collect();
+        let upsert = format!(
+            "INSERT INTO {table} ({}) VALUES ({}) {}",
+            names(&self.layout),
+            places.join(", "),
+            on_conflict(&table, &self.layout)
+        );
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(error)?;
+        for row in newest(rows) {
+            if self.newer_is_there(&transaction, row)? {
+                continue;
+            }
+            let mut upsert = transaction.prepare_cached(&upsert).map_err(error)?;
+            for record in self.layout.records(row)? {
+                upsert
+                    .execute(params_from_iter(record.into_iter().map(value)))
+                    .map_err(error)?;
+            }
+            self.forget_older(&transaction, row)?;
+        }
+        transaction.commit().map_err(error)
     }
 
-    fn write(&self, connection: &mut Connection, rows: &[FolderRow]) -> Result<(), RowError> {
-        let sql = upsert_sql(&self.table, |at| format!("?{at}"));
-        let transaction = connection
-            .transaction()
+    /// Whether rows of a newer version of the folder are there.
+    fn newer_is_there(&self, connection: &Connection, row: &FolderRow) -> Result<bool, RowError> {
+        let query = format!(
+            "SELECT 1 FROM {} WHERE mount_id = ?1 AND folder = ?2 AND version > ?3",
+            quoted(&self.table)
+        );
+        connection
+            .prepare_cached(&query)
+            .and_then(|mut query| query.exists((&row.mount_id, &row.folder, row.version)))
+            .map_err(|error| self.error(error))
+    }
+
+    /// Deletes the rows of files that the folder no longer has.
+    fn forget_older(&self, connection: &Connection, row: &FolderRow) -> Result<(), RowError> {
+        let delete = format!(
+            "DELETE FROM {} WHERE mount_id = ?1 AND folder = ?2 AND version < ?3",
+            quoted(&self.table)
+        );
+        connection
+            .prepare_cached(&delete)
+            .and_then(|mut delete| delete.execute((&row.mount_id, &row.folder, row.version)))
             .map_err(|error| self.error(error))?;
-        {
-            let mut upsert = transaction
-                .prepare_cached(&sql)
-                .map_err(|error| self.error(error))?;
-            for row in rows {
-                upsert
-                    .execute(params![
-                        row.mount_id,
-                        row.folder,
-                        row.name,
-                        row.host,
-                        row.test_status.map(|status| status.as_str()),
-                        row.stats,
-                        row.stats_error,
-                        pictures_json(row)?,
-                        row.pictures.len() as i64,
-                        row.files as i64,
-                        row.bytes as i64,
-                        row.hash,
-                        row.version,
-                        time_text(row.first_delivered_at)?,
-                        time_text(row.last_delivered_at)?,
-                        row.outboxfs_version,
-                    ])
-                    .map_err(|error| self.error(error))?;
+        Ok(())
+    }
+
+    fn remove(&self, connection: &mut Connection, folders: &[Removed]) -> Result<(), RowError> {
+        let mut work = || {
+            let transaction = connection.transaction()?;
+            let delete = format!(
+                "DELETE FROM {} WHERE mount_id = ?1 AND folder = ?2 AND version <= ?3",
+                quoted(&self.table)
+            );
+            for gone in folders {
+                transaction.prepare_cached(&delete)?.execute((
+                    &gone.mount_id,
+                    &gone.folder,
+                    gone.version,
+                ))?;
             }
-        }
-        transaction.commit().map_err(|error| self.error(error))
+            transaction.commit()
+        };
+        work().map_err(|error| self.error(error))
     }
 
     fn error(&self, error: rusqlite::Error) -> RowError {
@@ -253,6 +296,23 @@ impl DatabaseFile {
             permanent,
             message: format!("cannot keep rows in {}: {error}", self.path.display()),
         }
+    }
+}
+
+/// The declared type of a column of a person's own; NUMERIC keeps whole numbers whole.
+fn affinity(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text | Kind::Time | Kind::Json => "TEXT",
+        Kind::Integer | Kind::Boolean => "INTEGER",
+        Kind::Number => "NUMERIC",
+    }
+}
+
+fn value(cell: Cell) -> Value {
+    match cell {
+        Cell::Integer(number) => Value::Integer(number),
+        Cell::Boolean(value) => Value::Integer(value.into()),
+        other => other.into_text().map_or(Value::Null, Value::Text),
     }
 }
 
