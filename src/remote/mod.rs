@@ -15,7 +15,7 @@ use async_trait::async_trait;
 pub use body::Body;
 pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
-pub use key::{Artifact, Key};
+pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.

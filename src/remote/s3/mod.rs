@@ -37,7 +37,7 @@ use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteError
 /// more than parallel parts gain.
 const ONE_REQUEST: u64 = 16 << 20;
 /// File contents held in memory at once by all uploads together.
-const MEMORY: u64 = 64 << 20;
+const MEMORY: u64 = 48 << 20;
 /// What memory is counted in.
 const MEMORY_UNIT: u64 = 1 << 20;
 /// For name look-up, TCP and TLS together.
