@@ -37,7 +37,7 @@ use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteError
 /// more than parallel parts gain.
 const ONE_REQUEST: u64 = 16 << 20;
 /// File contents held in memory at once by all uploads together.
-const MEMORY: u64 = 64 << 20;
+const MEMORY: u64 = 48 << 20;
 /// What memory is counted in.
 const MEMORY_UNIT: u64 = 1 << 20;
 /// For name look-up, TCP and TLS together.
@@ -103,35 +103,11 @@ impl S3Remote {
     /// with the first request.
     pub async fn open(url: &url::Url, environment: &Environment) -> Result<Self, RemoteError> {
         let mut address = Address::parse(url, environment)?;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(profile) = &address.profile {
-            // Named in the URL, it goes before the environment, as with the AWS command line.
-            let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
-            loader = loader
-                .profile_name(profile)
-                .credentials_provider(provider.build());
-        } else if let Some(credentials) = credentials(address.provider, environment) {
-            loader = loader.credentials_provider(credentials);
-        }
-        if let Some(endpoint) = &address.endpoint {
-            loader = loader.endpoint_url(endpoint);
-        }
-        let region = address.region.clone();
-        let region = region.or_else(|| address.provider.region().map(str::to_owned));
-        // Only then is the chain asked, which may ask the network.
-        if let Some(region) = region.or_else(|| environment.get("AWS_REGION")) {
-            loader = loader.region(Region::new(region));
-        }
-        let config = loader.load().await;
+        let config = configure(&address, environment).await;
         if address.endpoint.is_none()
             && let Some(endpoint) = config.endpoint_url()
         {
-            // From AWS_ENDPOINT_URL or the profile.
+            // From the profile.
             address.endpoint = Some(endpoint.trim_end_matches('/').to_owned());
             address.provider = Provider::at(address.endpoint.as_deref());
         }
@@ -295,6 +271,35 @@ impl Remote for S3Remote {
     fn url(&self, key: &Key) -> Option<String> {
         Some(self.address.public_url(key, self.region.as_deref()))
     }
+}
+
+/// The SDK's configuration, with all that it does by itself and we do elsewhere switched off.
+async fn configure(address: &Address, environment: &Environment) -> aws_config::SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if let Some(profile) = &address.profile {
+        // Named in the URL, it goes before the environment, as with the AWS command line.
+        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
+        loader = loader
+            .profile_name(profile)
+            .credentials_provider(provider.build());
+    } else if let Some(credentials) = credentials(address.provider, environment) {
+        loader = loader.credentials_provider(credentials);
+    }
+    if let Some(endpoint) = &address.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let region = address.region.clone();
+    let region = region.or_else(|| environment.get("AWS_REGION"));
+    // Where none of these names one the AWS chain is asked, which may ask the network.
+    if let Some(region) = region.or_else(|| address.provider.region().map(str::to_owned)) {
+        loader = loader.region(Region::new(region));
+    }
+    loader.load().await
 }
 
 /// Keys that the environment names. Without them the AWS chain is asked: profiles, SSO, web identity,
