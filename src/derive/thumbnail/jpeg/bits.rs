@@ -363,7 +363,7 @@ mod tests {
     fn skipping_stops_exactly_at_the_end_of_a_block() {
         // 63 coefficients "10x" fill a block without an end mark; then "0" and a lone "11".
         let mut text = "101".repeat(63) + "0" + "11";
-        while text.len() % 8 != 0 {
+        while !text.len().is_multiple_of(8) {
             text.push('1');
         }
         let data: Vec<u8> = text
