@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Our own events from info on, other crates' from warn on (fuser warns when anybody but itself
 /// unmounts, which is how mounts end), unless `RUST_LOG` says otherwise.
-const FILTER: &str = "warn,fuser=error,outboxfs=info";
+const FILTER: &str = "warn,fuser=error,aws_config=error,outboxfs=info";
 
 fn filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER))

@@ -30,7 +30,12 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
         Ok(remote) => remote,
         Err(error) => return refuse(error.to_string()),
     };
-    let rows = match settings.rows.as_deref().map(rows::open).transpose() {
+    let rows = match settings
+        .rows
+        .as_ref()
+        .map(|url| rows::open(&[url], &rows::Options::default()))
+        .transpose()
+    {
         Ok(rows) => rows,
         Err(error) => return refuse(error.to_string()),
     };
