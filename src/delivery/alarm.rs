@@ -1,9 +1,6 @@
 //! Waking the claimers when there may be something to claim.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{Context, until};
 
@@ -14,7 +11,7 @@ pub(super) struct Alarms {
     pub large: Notify,
     pub rows: Notify,
     /// Draining: nothing settles any more.
-    hurried: AtomicBool,
+    hurried: watch::Sender<bool>,
 }
 
 impl Alarms {
@@ -27,7 +24,7 @@ impl Alarms {
 
     /// From now on new work is due at once.
     pub(super) fn hurry(&self) {
-        self.hurried.store(true, Ordering::Relaxed);
+        self.hurried.send_replace(true);
         self.ring();
     }
 }
@@ -42,15 +39,14 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
+        let mut hurried = self.alarms.hurried.subscribe();
         let changed = async {
             bell.notified().await;
-            let hurried = self.alarms.hurried.load(Ordering::Relaxed);
-            tokio::time::sleep(if hurried {
-                Duration::ZERO
-            } else {
-                self.options.settle
-            })
-            .await;
+            tokio::select! {
+                () = tokio::time::sleep(self.options.settle) => {}
+                // Fails only when the sender is gone, and it is ours.
+                _ = hurried.wait_for(|hurried| *hurried) => {}
+            }
         };
         let mut stop = self.stop.clone();
         tokio::select! {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use outboxfs::derive::stats::{self, StatusRules};
+use outboxfs::derive::thumbnail::ThumbnailState;
 use outboxfs::path::RelPath;
-use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, ThumbnailState, build};
+use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, build};
 
 use super::*;
 

@@ -1,8 +1,9 @@
 //! What the row of a folder says after each thing that can happen to the folder.
 
 use outboxfs::derive::stats::StatusRules;
+use outboxfs::derive::thumbnail::ThumbnailState;
 use outboxfs::path::RelPath;
-use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, ThumbnailState, build};
+use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, build};
 
 use super::*;
 
