@@ -238,7 +238,6 @@ fn mount_options(settings: &MountSettings) -> mount::Options {
         } else {
             mount::Allow::Owner
         },
-        fs_name: settings.directory.display().to_string(),
         ..mount::Options::default()
     }
 }
