@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
-use mounted::{Mounted, in_every_mode};
+use mounted::{Mode, Mounted, in_every_mode};
 use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with};
 
 fn write(mounted: &Mounted, name: &str, content: &[u8]) {
@@ -146,6 +146,120 @@ fn store(file: &File, at: usize, byte: u8) {
         map.cast::<u8>().add(at).write(byte);
         assert_eq!(libc::munmap(map, 8192), 0);
     }
+}
+
+/// A mapping of the file's first 8 KiB, for reading and writing, shared.
+struct Mapping(*mut u8);
+
+impl Mapping {
+    fn of(file: &File) -> Self {
+        use std::os::fd::AsRawFd;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = file.as_fd().as_raw_fd();
+        // SAFETY: a new mapping, where the kernel likes it.
+        let map =
+            unsafe { libc::mmap(std::ptr::null_mut(), 8192, access, libc::MAP_SHARED, fd, 0) };
+        assert_ne!(map, libc::MAP_FAILED);
+        Self(map.cast())
+    }
+
+    fn store(&self, byte: u8) {
+        // SAFETY: within the mapping, which lives as long as this.
+        unsafe { self.0.write_volatile(byte) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `of`, and nobody uses it any more.
+        assert_eq!(unsafe { libc::munmap(self.0.cast(), 8192) }, 0);
+    }
+}
+
+#[track_caller]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn storing_through_a_mapping_after_close_is_journaled() {
+    in_every_mode(|m| {
+        write(m, "a", &[b'.'; 8192]);
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true);
+        let file = options.open(m.path("a")).unwrap();
+        let mapping = Mapping::of(&file);
+        mapping.store(b'1');
+        drop(file);
+        let closed = m.version("a");
+        // The page is dirty, so that this moves no times.
+        mapping.store(b'2');
+        // With passthrough it is found while it is mapped, else when that ends.
+        if m.mode == Mode::Ordinary {
+            drop(mapping);
+            eventually("what was stored", || m.version("a") > closed);
+            return;
+        }
+        eventually("what was stored", || m.version("a") > closed);
+        std::thread::sleep(Duration::from_millis(1500));
+        let looked_at = m.version("a");
+        mapping.store(b'3');
+        eventually("what was stored later", || m.version("a") > looked_at);
+        assert_eq!(fs::read(m.below.join("a")).unwrap()[0], b'3');
+    });
+}
+
+#[test]
+fn a_file_that_could_be_mapped_and_is_not_is_journaled_once() {
+    in_every_mode(|m| {
+        write(m, "a", b"content");
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true);
+        m.journals("a", || {
+            let file = options.open(m.path("a")).unwrap();
+            file.write_all_at(b"C", 0).unwrap();
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        m.journals_nothing(|| {
+            drop(options.open(m.path("a")).unwrap());
+            std::thread::sleep(Duration::from_millis(100));
+        });
+    });
+}
+
+#[test]
+fn what_is_written_on_after_a_sync_is_known_to_be_open() {
+    in_every_mode(|m| {
+        let file = File::create(m.path("a")).unwrap();
+        m.journals("a", || file.sync_all().unwrap());
+        eventually("the journal knows that it is open", || m.is_open("a"));
+        file.write_all_at(b"more", 0).unwrap();
+        m.journals("a", || drop(file));
+        assert!(!m.is_open("a"));
+    });
+}
+
+#[test]
+fn a_link_that_nobody_has_looked_at_hears_of_changes() {
+    in_every_mode(|m| {
+        write(m, "a", b"one");
+        m.journals("b", || {
+            fs::hard_link(m.path("a"), m.path("b")).unwrap();
+        });
+        // A mount that has only seen the name that is then removed.
+        m.remount();
+        let file = OpenOptions::new().write(true).open(m.path("a")).unwrap();
+        fs::remove_file(m.path("a")).unwrap();
+        m.journals("b", || {
+            file.write_all_at(b"two", 0).unwrap();
+            drop(file);
+        });
+        assert_eq!(fs::read(m.path("b")).unwrap(), b"two");
+    });
 }
 
 #[test]

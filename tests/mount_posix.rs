@@ -194,6 +194,30 @@ fn a_write_by_another_user_takes_set_id_bits_away() {
 }
 
 #[test]
+fn root_having_a_file_open_saves_no_set_id_bits() {
+    in_every_mode(|m| {
+        fs::set_permissions(m.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = m.path("program");
+        for set_before_opening in [true, false] {
+            fs::write(&path, b"old").unwrap();
+            let set = || fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).unwrap();
+            if set_before_opening {
+                set();
+            }
+            let roots = OpenOptions::new().write(true).open(&path).unwrap();
+            set();
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo new >> program"]);
+            command.current_dir(&m.root).uid(1234).gid(4321);
+            assert!(command.status().unwrap().success());
+            let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
+            assert_eq!(mode, 0o777, "set before opening: {set_before_opening}");
+            drop(roots);
+        }
+    });
+}
+
+#[test]
 fn a_running_program_cannot_be_overwritten() {
     in_every_mode(|m| {
         let program = m.path("sleep");

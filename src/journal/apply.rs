@@ -18,6 +18,10 @@ impl Store {
         match change {
             Change::Opening { path } => self.opening(path),
             Change::Written { path, stat } => self.written(path, stat),
+            Change::WrittenElsewhere { stat } => {
+                let due = self.due();
+                self.raise_other_names(None, stat, due)
+            }
             Change::Removed { path } => self.removed(path),
             Change::FolderRemoved { path } => self.remove_folder(path),
             Change::Renamed { from, to, entry } => self.renamed(from, to, entry),
@@ -43,7 +47,7 @@ impl Store {
         let due = self.due();
         self.queue(id, due, now_ms())?;
         if stat.links > 1 {
-            self.raise_other_names(id, stat, due)?;
+            self.raise_other_names(Some(id), stat, due)?;
         }
         Ok(())
     }
@@ -75,7 +79,7 @@ impl Store {
     /// Content that is written under one name of an inode is new under all of them.
     fn raise_other_names(
         &mut self,
-        id: i64,
+        id: Option<i64>,
         stat: &FileStat,
         due: i64,
     ) -> Result<(), JournalError> {
@@ -83,7 +87,7 @@ impl Store {
             .conn
             .prepare_cached(
                 "UPDATE file SET version = version + 1, size = ?3, mtime_ns = ?4
-                 WHERE inode = ?2 AND linked = 1 AND id <> ?1 RETURNING id",
+                 WHERE inode = ?2 AND linked = 1 AND id IS NOT ?1 RETURNING id",
             )?
             .query_map(
                 params![id, stat.inode as i64, stat.size as i64, stat.mtime_ns],

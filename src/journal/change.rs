@@ -33,6 +33,9 @@ pub enum Change {
     /// A file has new content: closed, truncated, linked or synced. All names of its inode that
     /// the journal knows are delivered again.
     Written { path: RelPath, stat: FileStat },
+    /// The same of a file whose names, as far as the mount knew them, are gone, and which has hard
+    /// links that it does not know.
+    WrittenElsewhere { stat: FileStat },
     /// A name is gone.
     Removed { path: RelPath },
     /// An empty folder is gone.

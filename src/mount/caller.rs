@@ -53,19 +53,30 @@ pub(super) fn create_as(request: &Request, umask: u32) {
 }
 
 fn leave_the_process() {
-    // SAFETY: both take numbers; the umask becomes this thread's own.
-    unsafe {
-        libc::unshare(libc::CLONE_FS);
-        libc::prctl(libc::PR_SET_SECUREBITS, KEEP_CAPABILITIES, 0, 0, 0);
-    }
+    // SAFETY: takes a number; the umask becomes this thread's own.
+    unsafe { libc::unshare(libc::CLONE_FS) };
+    keep_capabilities();
 }
 
-/// Runs `open_backing` so that what the kernel later writes for the caller takes set-id bits away
-/// if the caller's own write would: the kernel keeps the credentials of this moment.
-pub(super) fn with_privileges_of<T>(request: &Request, open_backing: impl FnOnce() -> T) -> T {
-    if request.uid() == 0 {
-        return open_backing();
-    }
+/// Whether this thread may create for others and stay privileged.
+fn keep_capabilities() -> bool {
+    // SAFETY: takes numbers and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_SECUREBITS, KEEP_CAPABILITIES, 0, 0, 0) == 0 }
+}
+
+/// Whether threads of this process, which root runs, can create for other users. They cannot in a
+/// container without CAP_SETPCAP.
+pub(super) fn can_create_for_others() -> bool {
+    // It cannot be taken back, so a thread tries that ends with it.
+    std::thread::spawn(keep_capabilities)
+        .join()
+        .unwrap_or(false)
+}
+
+/// Runs `open_backing` so that what the kernel later writes through it takes set-id bits away, as a
+/// write of anybody but root does: the kernel keeps the credentials of this moment for all handles
+/// of the inode, whoever they belong to.
+pub(super) fn without_set_id_privilege<T>(open_backing: impl FnOnce() -> T) -> T {
     let Ok(all) = rustix::thread::capabilities(None) else {
         return open_backing();
     };

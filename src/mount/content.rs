@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::attr;
-use super::caller::{create_as, with_privileges_of};
+use super::caller::{create_as, without_set_id_privilege};
 use super::fs::{Found, OutboxFs, Result, journal_errno};
 use super::handles::{Handle, Io, OpenFile, OpenInode};
 use super::nodes::NodeId;
@@ -33,6 +33,8 @@ struct Wish {
     flags: OFlags,
     /// Closing it may be news.
     writable: bool,
+    /// It may be mapped shared and for writing (mmap(2), EACCES).
+    mappable: bool,
 }
 
 impl Wish {
@@ -43,6 +45,7 @@ impl Wish {
         Self {
             flags: access | (flags & kept),
             writable: access != OFlags::RDONLY,
+            mappable: access == OFlags::RDWR,
         }
     }
 }
@@ -66,7 +69,7 @@ impl OutboxFs {
         };
         let (fh, file) = self.add_file(id, fd, &stat, &wish)?;
         if wish.writable {
-            file.inode.announced.store(true, Ordering::Relaxed);
+            file.inode.set_announced();
         }
         Ok(Opened::File { fh, file })
     }
@@ -102,7 +105,7 @@ impl OutboxFs {
         drop(names);
         let (fh, file) = self.add_file(found.attr.ino.0, fd, &stat, &wish)?;
         // There is nothing to be announced of a file that the journal does not know.
-        file.inode.announced.store(true, Ordering::Relaxed);
+        file.inode.set_announced();
         file.inode.touch();
         Ok((found, Opened::File { fh, file }))
     }
@@ -128,6 +131,9 @@ impl OutboxFs {
             .handles
             .enter(id, &fd, stat, wish.writable, self.exact_times)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        if wish.mappable {
+            inode.set_mappable();
+        }
         let file = Arc::new(OpenFile {
             file: fd.into(),
             writable: wish.writable,
@@ -141,15 +147,15 @@ impl OutboxFs {
     /// itself; the others follow.
     pub fn choose_io<'a>(
         &self,
-        req: &Request,
         file: &'a OpenFile,
         open_backing: impl FnOnce(&OwnedFd) -> std::io::Result<BackingId>,
     ) -> MutexGuard<'a, Io> {
         let mut io = file.inode.io.lock();
         if let Io::Undecided = *io {
             *io = Io::Ordinary;
-            if self.passthrough.load(Ordering::Relaxed) {
-                match with_privileges_of(req, || open_backing(&file.inode.fd)) {
+            // Who may keep set-id bits must be asked at each write.
+            if self.passthrough.load(Ordering::Relaxed) && !file.inode.set_id {
+                match without_set_id_privilege(|| open_backing(&file.inode.fd)) {
                     Ok(id) => *io = Io::Passthrough(id),
                     Err(error) => self.give_up_passthrough(&error),
                 }
@@ -170,7 +176,7 @@ impl OutboxFs {
     /// Tells the journal that an existing file is about to be written in place, and waits.
     pub fn announce(&self, id: NodeId) -> Result<()> {
         if let Some(inode) = self.handles.inode(id)
-            && inode.announced.load(Ordering::Relaxed)
+            && inode.is_announced()
         {
             return Ok(());
         }
@@ -295,9 +301,13 @@ impl OutboxFs {
     pub fn release(&self, fh: u64) {
         if let Some(Handle::File(file)) = self.handles.remove(fh) {
             if file.writable {
-                self.report_late(&file);
+                self.report_late(&file.inode);
             }
-            self.handles.leave(&file);
+            if self.handles.leave(&file) {
+                let inode = file.inode.clone();
+                drop(file);
+                self.watch(inode);
+            }
         }
     }
 
@@ -305,14 +315,14 @@ impl OutboxFs {
     pub fn report_all(&self) {
         for file in self.handles.drain_files() {
             if file.writable {
-                self.report_late(&file);
+                self.report_late(&file.inode);
             }
         }
     }
 
     /// News after the last close, when nobody waits for the answer.
-    fn report_late(&self, file: &OpenFile) {
-        self.report(&file.inode, Durability::Committed, |result| {
+    pub fn report_late(&self, inode: &OpenInode) {
+        self.report(inode, Durability::Committed, |result| {
             if let Err(error) = result {
                 tracing::error!("A change after close could not be journaled: {error}");
             }
@@ -368,14 +378,17 @@ impl OutboxFs {
         };
         let names = self.namespace.read();
         // Without a name there is nothing to deliver.
-        let named = news
-            .filter(|(stat, _)| stat.stx_nlink > 0)
-            .and_then(|news| Some((self.backing.nodes.path(inode.node)?, news)));
-        match named {
-            Some((path, (stat, content))) => {
+        match news.filter(|(stat, _)| stat.stx_nlink > 0) {
+            Some((stat, content)) => {
                 let known = inode.known();
                 let stat = attr::file_stat(&stat);
-                let change = Change::Written { path, stat };
+                let change = match self.backing.nodes.path(inode.node) {
+                    Some(path) => Change::Written { path, stat },
+                    // The names that we know were removed; the journal may know others.
+                    None => Change::WrittenElsewhere { stat },
+                };
+                inode.set_reported();
+                self.watch.announce_soon();
                 self.journal.record(change, durability, move |result| {
                     let result = journal_errno(result);
                     if result.is_ok() {

@@ -21,6 +21,7 @@ use super::VirtualFiles;
 use super::attributes::NewAttributes;
 use super::content::Opened;
 use super::handles::{Handle, Handles, Io, OpenFile};
+use super::mapped::Watch;
 use super::namespace::NewNode;
 use super::resolve::Backing;
 use crate::journal::{Journal, JournalError};
@@ -37,10 +38,15 @@ const EXCLUSIVE_TTL: Duration = Duration::from_secs(60);
 /// these.
 const BACKGROUND_REQUESTS: u16 = 64;
 
+/// The filesystem, as fuser takes it; shared with the thread that watches mapped files.
+pub(super) struct Served(pub Arc<OutboxFs>);
+
 /// The filesystem.
 pub(super) struct OutboxFs {
     pub backing: Backing,
     pub handles: Handles,
+    /// Closed files that can still change.
+    pub watch: Watch,
     pub journal: Journal,
     pub files: Arc<dyn VirtualFiles>,
     /// Keeps paths and the order of changes true: whoever changes which name means what holds it
@@ -134,7 +140,7 @@ pub(super) fn journal_errno(result: std::result::Result<(), JournalError>) -> Re
     })
 }
 
-impl Filesystem for OutboxFs {
+impl Filesystem for Served {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         use std::sync::atomic::Ordering;
         // Not FUSE_ATOMIC_O_TRUNC: the kernel would have us truncate, for an open for reading with
@@ -152,13 +158,13 @@ impl Filesystem for OutboxFs {
             InitFlags::FUSE_DONT_MASK,
         ];
         // The backing directory may itself be stacked on another one (overlayfs in a container).
-        if self.passthrough.load(Ordering::Relaxed) && config.set_max_stack_depth(2).is_ok() {
+        if self.0.passthrough.load(Ordering::Relaxed) && config.set_max_stack_depth(2).is_ok() {
             wanted.push(InitFlags::FUSE_PASSTHROUGH);
         }
         for flag in wanted {
             let refused = config.add_capabilities(flag).is_err();
             if refused && flag == InitFlags::FUSE_PASSTHROUGH {
-                self.passthrough.store(false, Ordering::Relaxed);
+                self.0.passthrough.store(false, Ordering::Relaxed);
             }
         }
         // Not refused: it is above 0.
@@ -167,23 +173,24 @@ impl Filesystem for OutboxFs {
     }
 
     fn destroy(&mut self) {
-        self.report_all();
+        self.0.report_all();
+        self.0.end_watch();
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.lookup(parent.0, name.as_bytes()) {
-            Err(rustix::io::Errno::NOENT) => self.reply_nothing(reply),
-            result => self.reply_entry(result, reply),
+        match self.0.lookup(parent.0, name.as_bytes()) {
+            Err(rustix::io::Errno::NOENT) => self.0.reply_nothing(reply),
+            result => self.0.reply_entry(result, reply),
         }
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        self.backing.nodes.forget(ino.0, nlookup);
+        self.0.backing.nodes.forget(ino.0, nlookup);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attributes(ino.0, fh.map(|fh| fh.0)) {
-            Ok(attr) => reply.attr(&self.attr_ttl(&attr), &attr),
+        match self.0.attributes(ino.0, fh.map(|fh| fh.0)) {
+            Ok(attr) => reply.attr(&self.0.attr_ttl(&attr), &attr),
             Err(error) => reply.error(errno(error)),
         }
     }
@@ -214,11 +221,12 @@ impl Filesystem for OutboxFs {
             atime,
             mtime,
         };
-        self.set_attributes(req, ino.0, fh.map(|fh| fh.0), new, reply);
+        self.0
+            .set_attributes(req, ino.0, fh.map(|fh| fh.0), new, reply);
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.link_target(ino.0) {
+        match self.0.link_target(ino.0) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(error) => reply.error(errno(error)),
         }
@@ -235,7 +243,7 @@ impl Filesystem for OutboxFs {
         reply: ReplyEntry,
     ) {
         let new = NewNode::Special { mode, umask, rdev };
-        self.make(req, parent.0, name.as_bytes(), new, reply);
+        self.0.make(req, parent.0, name.as_bytes(), new, reply);
     }
 
     fn mkdir(
@@ -248,7 +256,7 @@ impl Filesystem for OutboxFs {
         reply: ReplyEntry,
     ) {
         let new = NewNode::Folder { mode, umask };
-        self.make(req, parent.0, name.as_bytes(), new, reply);
+        self.0.make(req, parent.0, name.as_bytes(), new, reply);
     }
 
     fn symlink(
@@ -261,15 +269,15 @@ impl Filesystem for OutboxFs {
     ) {
         let target = target.as_os_str().as_bytes();
         let new = NewNode::Symlink { target };
-        self.make(req, parent.0, link_name.as_bytes(), new, reply);
+        self.0.make(req, parent.0, link_name.as_bytes(), new, reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(self.remove(parent.0, name.as_bytes(), false), reply);
+        reply_empty(self.0.remove(parent.0, name.as_bytes(), false), reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(self.remove(parent.0, name.as_bytes(), true), reply);
+        reply_empty(self.0.remove(parent.0, name.as_bytes(), true), reply);
     }
 
     fn rename(
@@ -284,7 +292,7 @@ impl Filesystem for OutboxFs {
     ) {
         let from = (parent.0, name.as_bytes());
         let to = (newparent.0, newname.as_bytes());
-        self.rename(req, from, to, flags, reply);
+        self.0.rename(req, from, to, flags, reply);
     }
 
     fn link(
@@ -295,15 +303,15 @@ impl Filesystem for OutboxFs {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.link(ino.0, newparent.0, newname.as_bytes(), reply);
+        self.0.link(ino.0, newparent.0, newname.as_bytes(), reply);
     }
 
-    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match self.open(ino.0, flags.0) {
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.0.open(ino.0, flags.0) {
             Ok(Opened::Virtual(fh)) => reply.opened(FileHandle(fh), FopenFlags::FOPEN_DIRECT_IO),
             Ok(Opened::File { fh, file }) => {
-                let io = self.choose_io(req, &file, |fd| reply.open_backing(fd));
-                let flags = self.open_flags(&file, &io);
+                let io = self.0.choose_io(&file, |fd| reply.open_backing(fd));
+                let flags = self.0.open_flags(&file, &io);
                 match &*io {
                     Io::Passthrough(id) => reply.opened_passthrough(FileHandle(fh), flags, id),
                     _ => reply.opened(FileHandle(fh), flags),
@@ -323,11 +331,14 @@ impl Filesystem for OutboxFs {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        match self.create(req, parent.0, name.as_bytes(), mode, umask, flags) {
+        match self
+            .0
+            .create(req, parent.0, name.as_bytes(), mode, umask, flags)
+        {
             Ok((found, Opened::File { fh, file })) => {
-                let io = self.choose_io(req, &file, |fd| reply.open_backing(fd));
-                let flags = self.open_flags(&file, &io);
-                let (fh, ttl) = (FileHandle(fh), self.attr_ttl(&found.attr));
+                let io = self.0.choose_io(&file, |fd| reply.open_backing(fd));
+                let flags = self.0.open_flags(&file, &io);
+                let (fh, ttl) = (FileHandle(fh), self.0.attr_ttl(&found.attr));
                 let generation = Generation(found.generation);
                 match &*io {
                     Io::Passthrough(id) => {
@@ -352,7 +363,7 @@ impl Filesystem for OutboxFs {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.read(fh.0, offset, size, |result| match result {
+        self.0.read(fh.0, offset, size, |result| match result {
             Ok(data) => reply.data(data),
             Err(error) => reply.error(errno(error)),
         });
@@ -371,7 +382,7 @@ impl Filesystem for OutboxFs {
         reply: ReplyWrite,
     ) {
         let strip = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match self.write(fh.0, offset, data, strip) {
+        match self.0.write(fh.0, offset, data, strip) {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(errno(error)),
         }
@@ -385,7 +396,7 @@ impl Filesystem for OutboxFs {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        self.flush(fh.0, move |result| reply_empty(result, reply));
+        self.0.flush(fh.0, move |result| reply_empty(result, reply));
     }
 
     fn release(
@@ -398,7 +409,7 @@ impl Filesystem for OutboxFs {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.release(fh.0);
+        self.0.release(fh.0);
         reply.ok();
     }
 
@@ -410,11 +421,12 @@ impl Filesystem for OutboxFs {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.fsync(fh.0, datasync, move |result| reply_empty(result, reply));
+        self.0
+            .fsync(fh.0, datasync, move |result| reply_empty(result, reply));
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.open_folder(ino.0) {
+        match self.0.open_folder(ino.0) {
             Ok(fh) => reply.opened(FileHandle(fh), FopenFlags::empty()),
             Err(error) => reply.error(errno(error)),
         }
@@ -428,7 +440,7 @@ impl Filesystem for OutboxFs {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        match self.list(ino.0, fh.0, offset, &mut reply) {
+        match self.0.list(ino.0, fh.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
         }
@@ -442,7 +454,7 @@ impl Filesystem for OutboxFs {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        match self.list_plus(ino.0, fh.0, offset, &mut reply) {
+        match self.0.list_plus(ino.0, fh.0, offset, &mut reply) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
         }
@@ -456,7 +468,7 @@ impl Filesystem for OutboxFs {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.handles.remove(fh.0);
+        self.0.handles.remove(fh.0);
         reply.ok();
     }
 
@@ -468,14 +480,15 @@ impl Filesystem for OutboxFs {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        if let Some(Handle::VirtualFolder) = self.handles.get(fh.0) {
+        if let Some(Handle::VirtualFolder) = self.0.handles.get(fh.0) {
             return reply.ok();
         }
-        self.sync_folder(fh.0, datasync, move |result| reply_empty(result, reply));
+        self.0
+            .sync_folder(fh.0, datasync, move |result| reply_empty(result, reply));
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        match rustix::fs::fstatvfs(self.backing.root()) {
+        match rustix::fs::fstatvfs(self.0.backing.root()) {
             Ok(fs) => reply.statfs(
                 fs.f_blocks,
                 fs.f_bfree,
@@ -500,25 +513,25 @@ impl Filesystem for OutboxFs {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        reply_empty(self.set_xattr(ino.0, name, value, flags), reply);
+        reply_empty(self.0.set_xattr(ino.0, name, value, flags), reply);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        match self.xattr(ino.0, name) {
+        match self.0.xattr(ino.0, name) {
             Ok(value) => reply_xattr(&value, size, reply),
             Err(error) => reply.error(errno(error)),
         }
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        match self.xattr_names(req, ino.0) {
+        match self.0.xattr_names(req, ino.0) {
             Ok(names) => reply_xattr(&names, size, reply),
             Err(error) => reply.error(errno(error)),
         }
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(self.remove_xattr(ino.0, name), reply);
+        reply_empty(self.0.remove_xattr(ino.0, name), reply);
     }
 
     fn fallocate(
@@ -531,7 +544,7 @@ impl Filesystem for OutboxFs {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        reply_empty(self.allocate(req, fh.0, offset, length, mode), reply);
+        reply_empty(self.0.allocate(req, fh.0, offset, length, mode), reply);
     }
 
     fn lseek(
@@ -543,7 +556,7 @@ impl Filesystem for OutboxFs {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        match self.seek(fh.0, offset, whence) {
+        match self.0.seek(fh.0, offset, whence) {
             Ok(offset) => reply.offset(offset),
             Err(error) => reply.error(errno(error)),
         }
@@ -577,7 +590,10 @@ impl Filesystem for OutboxFs {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        match self.copy_range(req, (fh_in.0, offset_in), (fh_out.0, offset_out), len) {
+        match self
+            .0
+            .copy_range(req, (fh_in.0, offset_in), (fh_out.0, offset_out), len)
+        {
             Ok(copied) => reply.written(copied),
             Err(error) => reply.error(errno(error)),
         }

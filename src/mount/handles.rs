@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::BackingId;
 use parking_lot::{Mutex, RwLock};
-use rustix::fs::Statx;
+use rustix::fs::{OFlags, Statx};
 
 use super::attr;
 use super::dirs::Folder;
 use super::nodes::NodeId;
+use super::resolve::reopen;
 
 /// Where the filesystem stamps times by a coarse clock, two writes within one tick look like one.
 /// No kernel ticks slower than 100 Hz; twice that.
@@ -51,8 +52,14 @@ pub(super) struct OpenInode {
     pub fd: OwnedFd,
     /// The kernel's reference to the backing file; all handles must use the same one.
     pub io: Mutex<Io>,
-    /// The journal has been told that the file is being written in place.
-    pub announced: AtomicBool,
+    /// The journal has been told that the file is being written in place, and of no content since.
+    announced: AtomicBool,
+    /// A handle for reading and writing was opened, which a shared mapping takes.
+    mappable: AtomicBool,
+    /// The journal was told of new content.
+    reported: AtomicBool,
+    /// It had a set-user-id or set-group-id bit when it was opened first.
+    pub set_id: bool,
     /// Whether changes within one tick of the clock show in the inode's times.
     exact_times: bool,
     /// Counts what changed content and passed through us.
@@ -140,6 +147,9 @@ impl Handles {
                     fd: fd.try_clone()?,
                     io: Mutex::new(Io::Undecided),
                     announced: AtomicBool::new(false),
+                    mappable: AtomicBool::new(false),
+                    reported: AtomicBool::new(false),
+                    set_id: u32::from(stat.stx_mode) & (libc::S_ISUID | libc::S_ISGID) != 0,
                     exact_times,
                     touched: AtomicU64::new(0),
                     counts: Mutex::default(),
@@ -161,15 +171,33 @@ impl Handles {
         Ok(inode)
     }
 
-    /// Counts a handle out.
-    pub fn leave(&self, file: &OpenFile) {
+    /// Whether the inode is open for writing.
+    pub fn has_writers(&self, node: NodeId) -> bool {
+        let inodes = self.inodes.lock();
+        inodes
+            .get(&node)
+            .is_some_and(|inode| inode.counts.lock().writers > 0)
+    }
+
+    /// What is open for writing without the journal knowing.
+    pub fn unannounced(&self) -> Vec<Arc<OpenInode>> {
+        let inodes = self.inodes.lock();
+        let unannounced =
+            |inode: &&Arc<OpenInode>| !inode.is_announced() && inode.counts.lock().writers > 0;
+        inodes.values().filter(unannounced).cloned().collect()
+    }
+
+    /// Counts a handle out. True if it was the inode's last.
+    pub fn leave(&self, file: &OpenFile) -> bool {
         let mut inodes = self.inodes.lock();
         let mut counts = file.inode.counts.lock();
         counts.handles -= 1;
         counts.writers -= usize::from(file.writable);
-        if counts.handles == 0 {
+        let last = counts.handles == 0;
+        if last {
             inodes.remove(&file.inode.node);
         }
+        last
     }
 
     /// Every open file; for the end of the mount.
@@ -186,6 +214,52 @@ impl Handles {
 }
 
 impl OpenInode {
+    pub fn is_announced(&self) -> bool {
+        self.announced.load(Ordering::Relaxed)
+    }
+
+    pub fn set_announced(&self) {
+        self.announced.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes a handle for reading and writing.
+    pub fn set_mappable(&self) {
+        self.mappable.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a shared mapping may be there.
+    pub fn may_be_mapped(&self) -> bool {
+        self.mappable.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the journal was told of its content.
+    pub fn set_reported(&self) {
+        self.announced.store(false, Ordering::Relaxed);
+        self.reported.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was written since it was opened.
+    pub fn was_reported(&self) -> bool {
+        self.reported.load(Ordering::Relaxed)
+    }
+
+    /// The same inode, held by a descriptor for reading only, and not by the kernel.
+    pub fn close_for_writing(self: Arc<Self>) -> Result<Self, rustix::io::Errno> {
+        Ok(Self {
+            node: self.node,
+            fd: reopen(&self.fd, OFlags::RDONLY)?,
+            io: Mutex::new(Io::Undecided),
+            announced: AtomicBool::new(false),
+            mappable: AtomicBool::new(true),
+            reported: AtomicBool::new(self.was_reported()),
+            set_id: self.set_id,
+            exact_times: self.exact_times,
+            touched: AtomicU64::new(self.touched()),
+            counts: Mutex::default(),
+            known: self.known.clone(),
+        })
+    }
+
     /// Content changed through us.
     pub fn touch(&self) {
         self.touched.fetch_add(1, Ordering::Release);

@@ -2,7 +2,8 @@
 //! what they change to the journal's words. Knows nothing of remotes.
 //!
 //! [`mount`] starts it: a few event loops that answer requests, each a thread of its own that ends
-//! with the session. An answer that must wait for the journal is given on the journal's thread.
+//! with the session. An answer that must wait for the journal is given on the journal's thread. One
+//! more thread watches closed files that are still mapped ([`mapped`]).
 
 mod attr;
 mod attributes;
@@ -12,6 +13,7 @@ mod dirs;
 mod fs;
 mod handles;
 mod listing;
+mod mapped;
 mod namespace;
 mod nodes;
 mod probe;

@@ -194,6 +194,14 @@ impl Nodes {
         drop(dropped);
     }
 
+    /// Keeps the node as if the kernel knew it, until it is forgotten once more. False if there is
+    /// no such node.
+    pub fn pin(&self, id: NodeId) -> bool {
+        let mut table = self.table.lock();
+        let node = table.get_mut(&id);
+        node.map(|node| node.lookups += 1).is_some()
+    }
+
     pub fn place(&self, id: NodeId) -> Option<Place> {
         if id == ROOT {
             return Some(Place::Root);

@@ -15,8 +15,10 @@ use rustix::process::Resource;
 
 use super::VirtualFiles;
 use super::attr;
-use super::fs::OutboxFs;
+use super::caller::can_create_for_others;
+use super::fs::{OutboxFs, Served};
 use super::handles::Handles;
+use super::mapped::Watch;
 use super::probe;
 use super::resolve::Backing;
 use crate::journal::Journal;
@@ -77,6 +79,11 @@ pub enum MountError {
         "there is no /dev/fuse here: load the module (modprobe fuse), or let the container use it"
     )]
     NoDevice,
+    #[error(
+        "other users cannot be let in: to make files for them takes CAP_SETPCAP, which is missing \
+         here; mount without --allow-other, or give the container that capability"
+    )]
+    NotForOthers,
     #[error("{0} cannot be mounted: {1}")]
     Refused(PathBuf, io::Error),
 }
@@ -104,24 +111,30 @@ pub fn mount(
     options: &Options,
 ) -> Result<Mount, MountError> {
     raise_descriptor_limit();
+    let for_others = options.allow == Allow::Everyone && rustix::process::geteuid().is_root();
+    if for_others && !can_create_for_others() {
+        return Err(MountError::NotForOthers);
+    }
     let exclusive = check_mountpoint(&backing, mountpoint)?;
     let scratch = probe::scratch_file(&backing).ok();
     let passthrough = Arc::new(AtomicBool::new(options.passthrough));
-    let filesystem = OutboxFs {
+    let filesystem = Arc::new(OutboxFs {
         backing: Backing::new(backing).map_err(|error| MountError::Backing(error.into()))?,
         handles: Handles::default(),
+        watch: Watch::default(),
         journal,
         files,
         namespace: RwLock::new(()),
         passthrough: passthrough.clone(),
         exclusive,
         exact_times: scratch.as_ref().is_some_and(probe::has_exact_times),
-    };
+    });
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => MountError::NoDevice,
         _ => MountError::Refused(mountpoint.to_owned(), error),
     };
-    let session = Session::new(filesystem, mountpoint, &config(options)).map_err(refused)?;
+    let served = Served(filesystem.clone());
+    let session = Session::new(served, mountpoint, &config(options)).map_err(refused)?;
     if passthrough.load(Ordering::Relaxed)
         && let Some(scratch) = &scratch
         && let Err(error) = probe::can_pass_through(&session, scratch)
@@ -132,6 +145,10 @@ pub fn mount(
              to the backing files ({error}). It takes Linux 6.9 and CAP_SYS_ADMIN."
         );
     }
+    std::thread::Builder::new()
+        .name("mapped".into())
+        .spawn(move || filesystem.watch_mapped())
+        .map_err(refused)?;
     let session = session.spawn().map_err(refused)?;
     Ok(Mount {
         session,

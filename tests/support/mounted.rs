@@ -23,7 +23,8 @@ pub enum Mode {
 pub const MODES: [Mode; 3] = [Mode::Passthrough, Mode::Ordinary, Mode::OverItself];
 
 pub struct Mounted {
-    folder: TempDir,
+    folder: Option<TempDir>,
+    pub mode: Mode,
     pub root: PathBuf,
     pub below: PathBuf,
     unmounter: Unmounter,
@@ -43,11 +44,11 @@ impl VirtualFiles for Files {
 }
 
 /// Runs a test in every mode; says why where it cannot run.
-pub fn in_every_mode(test: impl Fn(&Mounted)) {
+pub fn in_every_mode(test: impl Fn(&mut Mounted)) {
     for mode in MODES {
-        if let Some(mounted) = Mounted::start(mode) {
+        if let Some(mut mounted) = Mounted::start(mode) {
             eprintln!("mode: {mode:?}");
-            test(&mounted);
+            test(&mut mounted);
         }
     }
 }
@@ -59,6 +60,10 @@ impl Mounted {
             return None;
         }
         let folder = TempDir::new().unwrap();
+        Some(Self::mount(folder, mode))
+    }
+
+    fn mount(folder: TempDir, mode: Mode) -> Self {
         let (below, root) = match mode {
             Mode::OverItself => (folder.path().join("dir"), folder.path().join("dir")),
             _ => (folder.path().join("below"), folder.path().join("mount")),
@@ -86,28 +91,49 @@ impl Mounted {
         if mode == Mode::Passthrough && !mount.passthrough() {
             eprintln!("no passthrough here: tested without");
         }
-        Some(Self {
-            folder,
+        Self {
+            folder: Some(folder),
+            mode,
             root,
             below,
             unmounter: mount.unmounter(),
             mount: Some(mount),
-        })
+        }
+    }
+
+    /// Unmounts, and mounts the same directory with the same journal.
+    pub fn remount(&mut self) {
+        let folder = self.folder.take().unwrap();
+        self.unmounter.unmount().unwrap();
+        self.mount.take().unwrap().wait().unwrap();
+        *self = Self::mount(folder, self.mode);
     }
 
     /// What everything of this mount lies in.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.folder.as_ref().unwrap().path()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
+    fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.folder().join("journal/journal.db")).unwrap()
+    }
+
+    /// Whether the journal knows that a file in the root is being written.
+    pub fn is_open(&self, name: &str) -> bool {
+        let query = "SELECT opened FROM file WHERE CAST(name AS TEXT) = ?";
+        let opened = self
+            .database()
+            .query_row(query, [name], |row| row.get::<_, i64>(0));
+        opened.unwrap() == 1
+    }
+
     /// Every file that the journal knows, by path, with its version.
     pub fn journaled(&self) -> BTreeMap<String, i64> {
-        let journal = self.folder.path().join("journal/journal.db");
-        let connection = rusqlite::Connection::open(journal).unwrap();
+        let connection = self.database();
         let mut query = connection
             .prepare(
                 "WITH RECURSIVE path (id, text) AS (
@@ -162,11 +188,10 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let unmounted = self.unmounter.unmount();
-        if let Some(mount) = self.mount.take()
-            && unmounted.is_ok()
-            && !std::thread::panicking()
-        {
+        let Some(mount) = self.mount.take() else {
+            return;
+        };
+        if self.unmounter.unmount().is_ok() && !std::thread::panicking() {
             mount.wait().unwrap();
         }
     }
