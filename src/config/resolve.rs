@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{ConfigError, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Workers};
+use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
 const WORKERS: Workers = Workers::new(8);
 const SETTLE: SettleMs = SettleMs::new(500);
@@ -16,15 +17,17 @@ const MAX_RETRIES: MaxRetries = MaxRetries::new(8);
 const ROWS_FILE: &str = "rows.db";
 
 /// Everything that a mount has to know, checked, with absolute paths.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct MountSettings {
     /// The backing directory; canonical.
     pub directory: PathBuf,
     /// Where it is mounted; canonical; equal to `directory` if it is mounted over itself.
     pub mountpoint: PathBuf,
     pub remote: Url,
-    /// For [`crate::rows::open`]; `None` if no rows are wanted.
-    pub rows: Option<String>,
+    /// For [`crate::rows::open`]; empty if no rows are wanted.
+    pub rows: Vec<String>,
+    pub row_columns: Vec<PromotedColumn>,
+    pub folder_pattern: Option<FolderPattern>,
     pub journal: PathBuf,
     /// Uploads at a time, 1 to 256.
     pub workers: usize,
@@ -76,7 +79,9 @@ pub fn resolve(
     };
     let remote_directory = remote.directory().map(|path| real_path(&path));
     let beside_remote = || RowsUrl::from_database(&remote_directory.as_ref()?.join(ROWS_FILE));
-    let rows = settings.rows.or_else(beside_remote);
+    let rows = settings
+        .rows
+        .unwrap_or_else(|| beside_remote().into_iter().collect());
 
     let inside = Inside {
         directory: &directory,
@@ -87,12 +92,23 @@ pub fn resolve(
         inside.refuse(remote, "remote", "--remote URL")?;
         inside.refuse_within_remote(remote)?;
     }
-    if let Some(rows) = &rows {
-        inside.refuse(&real_path(&rows.database()), "rows database", "--rows URL")?;
+    for file in rows.iter().filter_map(RowsUrl::file) {
+        inside.refuse(&real_path(&file), "rows database", "--rows URL")?;
     }
+    let columns = settings.columns.unwrap_or_default();
+    let columns = columns
+        .iter()
+        .map(|(name, spec)| PromotedColumn::parse(name, spec));
+    let of_rows = |error: RowError| ConfigError(error.message);
 
     Ok(MountSettings {
-        rows: rows.map(|rows| rows.as_url().to_string()),
+        rows: rows.iter().map(|rows| rows.as_url().to_string()).collect(),
+        row_columns: columns.collect::<Result<_, _>>().map_err(of_rows)?,
+        folder_pattern: settings
+            .folder_pattern
+            .map(|pattern| FolderPattern::parse(&pattern))
+            .transpose()
+            .map_err(of_rows)?,
         remote: remote.as_url().clone(),
         journal,
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
@@ -227,8 +243,8 @@ mod tests {
         let remote = settings.remote.to_file_path().unwrap();
         assert!(remote.starts_with(base.join("data")));
         assert_eq!(
-            settings.rows.unwrap(),
-            format!("sqlite:{}/rows.db", remote.display())
+            settings.rows,
+            [format!("sqlite:{}/rows.db", remote.display())]
         );
         assert_eq!(settings.workers, 8);
         assert_eq!(settings.settle, Duration::from_millis(500));
@@ -240,10 +256,18 @@ mod tests {
     #[test]
     fn an_s3_remote_has_no_rows_unless_given() {
         let world = World::new();
-        assert_eq!(world.resolve("remote = 's3://b/p'").unwrap().rows, None);
+        assert!(
+            world
+                .resolve("remote = 's3://b/p'")
+                .unwrap()
+                .rows
+                .is_empty()
+        );
         let rows = "remote = 's3://b/p'\nrows = 'sqlite:/r/rows.db'";
         let settings = world.resolve(rows).unwrap();
-        assert_eq!(settings.rows.as_deref(), Some("sqlite:/r/rows.db"));
+        assert_eq!(settings.rows, ["sqlite:/r/rows.db"]);
+        let rows = "remote = 's3://b/p'\nrows = ['jsonl:/r/rows', 'postgres://rig@db/lab']";
+        assert_eq!(world.resolve(rows).unwrap().rows.len(), 2);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -17,10 +18,29 @@ pub struct Settings {
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
     pub remote: Option<RemoteUrl>,
 
-    /// Where a row for each folder with pictures or a stats.json goes: sqlite:/path/rows.db.
+    /// Where a row for each folder with pictures or a stats.json goes: sqlite:/path/rows.db,
+    /// postgres://user@host/database, postgrest+https://host/rest/v1/table, csv:/path/rows.csv or
+    /// jsonl:/path/rows.jsonl; may be given several times. The password for PostgreSQL comes from
+    /// PGPASSWORD, the key for PostgREST from SUPABASE_KEY.
     /// [default: rows.db in the remote's directory; none for other remotes]
     #[arg(long, value_name = "URL", env = "OUTBOXFS_ROWS", hide_env = true)]
-    pub rows: Option<RowsUrl>,
+    #[serde(deserialize_with = "one_or_several")]
+    pub rows: Option<Vec<RowsUrl>>,
+
+    /// A regular expression with named groups, which become columns of the rows, filled from the
+    /// folder's name: '(?P<sku>[^_]+)_(?P<colour>.+)'.
+    #[arg(
+        long,
+        value_name = "REGEX",
+        env = "OUTBOXFS_FOLDER_PATTERN",
+        hide_env = true
+    )]
+    pub folder_pattern: Option<String>,
+
+    /// Members of stats.json that become columns, in the configuration file only:
+    /// columns = { voltage = "$.power.voltage number" }.
+    #[arg(skip)]
+    pub columns: Option<BTreeMap<String, String>>,
 
     /// The database of what is still to be delivered; not inside the mounted directory.
     /// [default: below ~/.local/state/outboxfs, or /var/lib/outboxfs for root]
@@ -82,6 +102,8 @@ impl Settings {
         Self {
             remote: self.remote.or(weaker.remote),
             rows: self.rows.or(weaker.rows),
+            folder_pattern: self.folder_pattern.or(weaker.folder_pattern),
+            columns: self.columns.or(weaker.columns),
             journal: self.journal.or(weaker.journal),
             workers: self.workers.or(weaker.workers),
             settle: self.settle.or(weaker.settle),
@@ -90,6 +112,38 @@ impl Settings {
             allow_other: self.allow_other.or(weaker.allow_other),
         }
     }
+}
+
+/// `rows = "URL"` and `rows = ["URL", "URL"]`.
+fn one_or_several<'de, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Vec<RowsUrl>>, D::Error> {
+    struct OneOrSeveral;
+
+    impl<'de> serde::de::Visitor<'de> for OneOrSeveral {
+        type Value = Vec<RowsUrl>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a URL or a list of URLs")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, url: &str) -> Result<Self::Value, E> {
+            url.parse().map(|url| vec![url]).map_err(E::custom)
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut list: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut urls = Vec::new();
+            while let Some(url) = list.next_element()? {
+                urls.push(url);
+            }
+            Ok(urls)
+        }
+    }
+
+    value.deserialize_any(OneOrSeveral).map(Some)
 }
 
 #[cfg(test)]
@@ -114,7 +168,7 @@ mod tests {
                 variable,
                 format!("OUTBOXFS_{}", flag.to_uppercase().replace('-', "_"))
             );
-            let wrong_type = format!("{flag} = []");
+            let wrong_type = format!("{flag} = 1.5");
             let error = toml::from_str::<Settings>(&wrong_type).unwrap_err();
             assert!(
                 !error.message().contains("unknown field"),

@@ -78,11 +78,7 @@ impl TryFrom<String> for RemoteUrl {
 
 fn refuse_credentials(url: &Url) -> Result<(), String> {
     let in_authority = !url.username().is_empty() || url.password().is_some();
-    let in_query = url.query_pairs().any(|(name, _)| {
-        let name = name.to_lowercase().replace('-', "_");
-        SECRET_NAMES.iter().any(|secret| name.contains(secret))
-    });
-    if in_authority || in_query {
+    if in_authority || has_secret_parameter(url) {
         return Err(
             "the URL holds credentials, which other users could see; take them out and set \
              AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile in ~/.aws"
@@ -90,6 +86,13 @@ fn refuse_credentials(url: &Url) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+fn has_secret_parameter(url: &Url) -> bool {
+    url.query_pairs().any(|(name, _)| {
+        let name = name.to_lowercase().replace('-', "_");
+        SECRET_NAMES.iter().any(|secret| name.contains(secret))
+    })
 }
 
 fn check_file(url: &Url) -> Result<(), String> {
@@ -114,7 +117,17 @@ fn check_s3(url: &Url) -> Result<(), String> {
     }
 }
 
-/// Where rows go: `sqlite:/path/rows.db`, percent-encoded like every URL.
+/// Row sinks that are files, and those that are services.
+const ROW_FILES: [&str; 3] = ["sqlite", "csv", "jsonl"];
+const ROW_SERVICES: [&str; 4] = [
+    "postgres",
+    "postgresql",
+    "postgrest+https",
+    "postgrest+http",
+];
+
+/// Where rows go: `sqlite:/path/rows.db`, `postgres://user@host/database` and the others of
+/// [`crate::rows::open`], without passwords.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RowsUrl(Url);
@@ -130,10 +143,12 @@ impl RowsUrl {
         &self.0
     }
 
-    /// The database's file.
-    pub fn database(&self) -> PathBuf {
+    /// The file that rows are written to, if it is a file.
+    pub fn file(&self) -> Option<PathBuf> {
         let path: Vec<u8> = percent_decode_str(self.0.path()).collect();
-        PathBuf::from(OsString::from_vec(path))
+        ROW_FILES
+            .contains(&self.0.scheme())
+            .then(|| PathBuf::from(OsString::from_vec(path)))
     }
 }
 
@@ -143,18 +158,28 @@ impl FromStr for RowsUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let url = Url::parse(text)
             .map_err(|error| format!("this is not a URL ({error}); write sqlite:/path/rows.db"))?;
-        if url.scheme() != "sqlite" {
+        let scheme = url.scheme();
+        if ROW_SERVICES.contains(&scheme) {
+            return match url.password().is_some() || has_secret_parameter(&url) {
+                true => Err(
+                    "the URL holds a secret, which other users could see; take it out and set \
+                             PGPASSWORD, or SUPABASE_KEY for PostgREST"
+                        .to_owned(),
+                ),
+                false => Ok(Self(url)),
+            };
+        }
+        if !ROW_FILES.contains(&scheme) {
             return Err(format!(
-                "unknown row sink '{}:'; write sqlite:/path/rows.db",
-                url.scheme()
+                "unknown row sink '{scheme}:'; write sqlite:/path/rows.db, postgres://user@host/database, \
+                 postgrest+https://host/rest/v1/table, csv:/path/rows.csv or jsonl:/path/rows.jsonl"
             ));
         }
-        refuse_credentials(&url)?;
         let has_host = url.host_str().is_some_and(|host| !host.is_empty());
         if url.cannot_be_a_base() || has_host || url.path().ends_with('/') {
-            return Err(
-                "the row sink needs a file's absolute path: sqlite:/path/rows.db".to_owned(),
-            );
+            return Err(format!(
+                "the row sink needs a file's absolute path: {scheme}:/path/rows"
+            ));
         }
         Ok(Self(url))
     }
@@ -212,20 +237,19 @@ mod tests {
     fn rows_need_a_known_sink_and_an_absolute_path() {
         for url in ["sqlite:/srv/rows.db", "sqlite:///srv/rows.db"] {
             let rows: RowsUrl = url.parse().unwrap();
-            assert_eq!(rows.database(), Path::new("/srv/rows.db"));
+            assert_eq!(rows.file().unwrap(), Path::new("/srv/rows.db"));
         }
         let odd = Path::new("/srv/50% of #1?/rows.db");
         let rows = RowsUrl::from_database(odd).unwrap();
-        assert_eq!(rows.database(), odd);
+        assert_eq!(rows.file().unwrap(), odd);
         for (url, hint) in [
             ("/srv/rows.db", "not a URL"),
             ("sqlite:rows.db", "absolute"),
             ("sqlite:", "absolute"),
             ("sqlite://host/rows.db", "absolute"),
-            (
-                "postgres://user:hush@host/db",
-                "unknown row sink 'postgres:'",
-            ),
+            ("mysql://user:hush@host/db", "unknown row sink 'mysql:'"),
+            ("postgres://user:hush@host/db", "PGPASSWORD"),
+            ("postgres://user@host/db?password=hush", "PGPASSWORD"),
         ] {
             let error = url.parse::<RowsUrl>().unwrap_err();
             assert!(error.contains(hint), "{url}: {error}");

@@ -13,7 +13,7 @@ use crate::rows::folder::{self, FolderFiles, StatsFile};
 use crate::rows::{FolderRow, RowError, RowSink};
 
 /// Rows written with one visit to the sink, at most.
-const BATCH: usize = 200;
+const BATCH: usize = 1000;
 /// After a failure of the journal itself.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A folder whose `stats.json` is newer than what was delivered is looked at again after this
