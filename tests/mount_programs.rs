@@ -229,12 +229,12 @@ fn cp_tar_unzip_sed_and_vim() {
             cp -a \"$OUTSIDE/tree\" copied && diff -r \"$OUTSIDE/tree\" copied
             tar c -C \"$OUTSIDE\" tree | tar x && diff -r \"$OUTSIDE/tree\" tree
             (cd \"$OUTSIDE\" && python3 -m zipfile -c tree.zip tree/d)
-            mkdir zip && (cd zip && unzip -q \"$OUTSIDE/tree.zip\" && diff -r \"$OUTSIDE/tree/d\" tree/d)
+            mkdir zip && (cd zip && unzip -q \"$OUTSIDE/tree.zip\" && diff -r \"$OUTSIDE/tree/d\" d)
             sed -i 's/^1/one/' copied/d/*
             grep -q ^one00$ 'copied/d/file 1'
             vim -N -u NONE -es -c '%s/^2/two/' -c wq 'copied/d/file 2' < /dev/null
             grep -q ^two00$ 'copied/d/file 2'
-            mv copied moved && rm -rf zip/tree
+            mv copied moved && rm -rf zip/d
         ");
         site.everything_has_arrived();
     });

@@ -12,10 +12,9 @@ pub(super) struct Busy(Mutex<HashSet<RelPath>>);
 impl Busy {
     /// `None` if the path is busy already.
     pub(super) fn enter<'a>(&'a self, path: &'a RelPath) -> Option<Entered<'a>> {
-        self.0
-            .lock()
-            .insert(path.clone())
-            .then_some(Entered { busy: self, path })
+        let entered = self.0.lock().insert(path.clone());
+        // Made only if it did: dropping it takes the lock, and frees the path.
+        entered.then(|| Entered { busy: self, path })
     }
 }
 
