@@ -6,6 +6,7 @@ mod environment;
 mod error;
 mod file;
 mod key;
+mod object;
 mod s3;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use body::Body;
 pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
+pub use object::{Each, Listed, ObjectInfo, Sink};
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
@@ -32,6 +34,18 @@ pub trait Remote: Send + Sync {
     /// sent are hashed on the way; if they are not those that `put.hash` names the object is not
     /// stored and the error's kind is [`RemoteErrorKind::ContentChanged`].
     async fn put(&self, put: Put) -> Result<Proof, RemoteError>;
+
+    /// Calls `each` for every object whose key begins with `prefix`.
+    async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError>;
+
+    /// What the remote knows of an object; `None` if there is none.
+    async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, RemoteError>;
+
+    /// Writes an object's content to `sink` and returns its size; `None` if there is none.
+    async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError>;
+
+    /// Removes an object; one that is not there is no error.
+    async fn delete(&self, key: &Key) -> Result<(), RemoteError>;
 
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;

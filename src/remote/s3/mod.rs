@@ -7,6 +7,7 @@ mod address;
 mod body;
 mod failure;
 mod multipart;
+mod read;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +28,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::address::Address;
 use self::body::{Crc32c, Progress};
-use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
+use super::{
+    Body, Each, Environment, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
+};
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
 /// more than parallel parts gain.
@@ -213,6 +216,22 @@ impl Remote for S3Remote {
             }
             _ => self.put_small(&put).await,
         }
+    }
+
+    async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {
+        read::list(self, prefix, each).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, RemoteError> {
+        read::head(self, key).await
+    }
+
+    async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError> {
+        read::get(self, key, sink).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), RemoteError> {
+        read::delete(self, key).await
     }
 
     fn url(&self, key: &Key) -> Option<String> {
