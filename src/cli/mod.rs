@@ -2,13 +2,18 @@
 //! settings, and what happened to sentences and exit codes; decides nothing else.
 
 mod background;
+mod dry_run;
 mod holders;
 mod left;
 mod log;
 mod mount;
 mod mounts;
 mod preflight;
+mod progress;
+mod push;
+mod retry;
 mod status;
+mod tree;
 mod unmount;
 mod usage;
 
@@ -36,6 +41,8 @@ Examples:
       How far it is, and whether it is safe to unplug.
   outboxfs unmount ~/Pictures --timeout 10m
       Deliver the rest, wait for it ten minutes at most.
+  outboxfs push ~/Pictures
+      Deliver what is there, without a mount.
 
 Exit codes:
   0  done
@@ -57,6 +64,8 @@ enum Command {
     #[command(visible_alias = "umount")]
     Unmount(unmount::UnmountArgs),
     Status(status::StatusArgs),
+    Push(Box<push::PushArgs>),
+    Retry(retry::RetryArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -69,6 +78,8 @@ pub fn run() -> ExitCode {
         Command::Mount(args) => mount::run(*args),
         Command::Unmount(args) => unmount::run(args),
         Command::Status(args) => status::run(args),
+        Command::Push(args) => push::run(*args),
+        Command::Retry(args) => retry::run(args),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());
