@@ -10,7 +10,7 @@ mod probe;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
@@ -170,18 +170,12 @@ fn serve(mount: Mount, sender: Sender<Event>, events: &Receiver<Event>) -> Resul
     if let Err(error) = unmounter.unmount() {
         tracing::error!(%error, "cannot unmount");
     }
-    let deadline = Instant::now() + CLOSING;
-    loop {
-        match events.recv_deadline(deadline) {
-            Ok(Event::Unmounted) => return Ok(()),
-            Ok(Event::Signal) | Err(_) => {
-                tracing::warn!(
-                    "files are still open; what is written to them from now on is found by the next mount"
-                );
-                return Ok(());
-            }
-        }
+    if let Ok(Event::Signal) | Err(_) = events.recv_timeout(CLOSING) {
+        tracing::warn!(
+            "files are still open; what is written to them from now on is found by the next mount"
+        );
     }
+    Ok(())
 }
 
 /// Delivers what is left until nothing is, nothing arrives any more, or a signal says to stop.

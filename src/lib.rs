@@ -31,3 +31,4 @@ pub mod remote;
 pub mod rows;
 pub mod scan;
 pub mod status;
+pub mod verify;

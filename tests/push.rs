@@ -18,6 +18,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use outboxfs::path::RelPath;
+use outboxfs::remote::{Artifact, Body, Environment, Key, Put, Remote, open_with};
 use rig::{Rig, eventually};
 use serde_json::Value;
 use tree::{contents, make_picture};
@@ -48,7 +50,9 @@ impl Push {
 
     fn command(&self, path: &str, more: &[&str]) -> Command {
         let mut command = self.world.outboxfs();
-        command.args(["push", path, "--remote", &self.remote]).args(more);
+        command
+            .args(["push", path, "--remote", &self.remote])
+            .args(more);
         command
     }
 
@@ -62,6 +66,22 @@ impl Push {
         let output = self.run(path, more);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Expects that all is as it was delivered; returns what is said.
+    #[track_caller]
+    fn run_verify(&self, more: &[&str]) -> String {
+        let output = self.verify("pictures", more);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn verify(&self, path: &str, more: &[&str]) -> Output {
+        let mut command = self.world.outboxfs();
+        command
+            .args(["verify", path, "--remote", &self.remote])
+            .args(more);
+        command.output().unwrap()
     }
 
     #[track_caller]
@@ -172,21 +192,39 @@ fn only_what_is_new_or_has_changed_is_sent_again() {
     push.write("shorter", "less");
     push.write("new", "new");
     fs::remove_file(push.tree().join("gone")).unwrap();
-    let file = fs::File::options().write(true).open(push.tree().join("touched")).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(push.tree().join("touched"))
+        .unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
     let events = push.events("pictures", &[], 0);
     let queued = of_kind(&events, "queued", "reason");
-    let expected = [("changed", "changed"), ("new", "new"), ("shorter", "changed"), ("touched", "changed")];
-    assert_eq!(queued, expected.map(|(path, why)| (path, why.to_owned())).into());
+    let expected = [
+        ("changed", "changed"),
+        ("new", "new"),
+        ("shorter", "changed"),
+        ("touched", "changed"),
+    ];
+    assert_eq!(
+        queued,
+        expected.map(|(path, why)| (path, why.to_owned())).into()
+    );
     let uploaded = of_kind(&events, "uploaded", "bytes");
-    assert_eq!(uploaded.into_keys().collect::<Vec<_>>(), ["changed", "new", "shorter"]);
+    assert_eq!(
+        uploaded.into_keys().collect::<Vec<_>>(),
+        ["changed", "new", "shorter"]
+    );
     assert!(of_kind(&events, "skipped", "reason")["touched"].starts_with("unchanged"));
 
     let original = push.world.path("remote/original");
     assert_eq!(inode(&original.join("same")), same);
     assert_eq!(inode(&original.join("touched")), touched);
     assert_eq!(fs::read(original.join("shorter")).unwrap(), b"less");
-    assert!(original.join("gone").exists(), "the remote keeps what is deleted");
+    assert!(
+        original.join("gone").exists(),
+        "the remote keeps what is deleted"
+    );
 }
 
 #[test]
@@ -210,9 +248,17 @@ fn scan_only_records_and_a_later_push_delivers() {
     let push = Push::to_directory();
     push.write("a/one", "1");
     push.write("two", "2");
-    assert_says(&push.push("pictures", &["--scan-only"]), &["queued 2 files"]);
+    assert_says(
+        &push.push("pictures", &["--scan-only"]),
+        &["queued 2 files"],
+    );
     assert!(!push.world.path("remote").exists());
-    let output = push.world.outboxfs().args(["status", "pictures", "--json"]).output().unwrap();
+    let output = push
+        .world
+        .outboxfs()
+        .args(["status", "pictures", "--json"])
+        .output()
+        .unwrap();
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["queued_files"], 2);
     push.push("pictures", &[]);
@@ -227,7 +273,10 @@ fn a_dry_run_says_what_and_why_and_changes_nothing() {
     let before = push.world.everything();
     let text = push.push("pictures", &["--dry-run"]);
     assert_eq!(push.world.everything(), before);
-    assert_eq!(text, "a/new\t5\tnew\nb\t1\tnew\nwould send 2 files (6 B): 2 new\n");
+    assert_eq!(
+        text,
+        "b\t1\tnew\na/new\t5\tnew\nwould send 2 files (6 B): 2 new\n"
+    );
 
     push.push("pictures", &[]);
     push.write("b", "changed");
@@ -236,41 +285,87 @@ fn a_dry_run_says_what_and_why_and_changes_nothing() {
     let events = push.events("pictures", &["--dry-run"], 0);
     let reasons = of_kind(&events, "would_send", "reason");
     let expected = [("b", "changed"), ("c", "left from before")];
-    assert_eq!(reasons, expected.map(|(path, why)| (path, why.to_owned())).into());
+    assert_eq!(
+        reasons,
+        expected.map(|(path, why)| (path, why.to_owned())).into()
+    );
     assert_eq!(push.objects(), ["a/new", "b"]);
 }
 
 #[test]
 fn what_is_not_wanted_is_left_out() {
     let push = Push::to_directory();
-    for path in ["a.jpg", "b.tmp", "raw/c.jpg", "raw/keep/d.jpg", "cache/e.jpg", "large.jpg", "f.txt"] {
+    for path in [
+        "a.jpg",
+        "b.tmp",
+        "raw/c.jpg",
+        "raw/keep/d.jpg",
+        "cache/e.jpg",
+        "large.jpg",
+        "f.txt",
+    ] {
         push.write(path, "content");
     }
     push.write("large.jpg", &"x".repeat(2000));
     push.write(".outboxignore", "cache/\n*.tmp\n");
     push.write("raw/.outboxignore", "c.jpg\n");
-    let more = ["--include", "*.jpg", "--exclude", "keep/", "--max-size", "1K"];
+    let more = [
+        "--include",
+        "*.jpg",
+        "--exclude",
+        "keep/",
+        "--max-size",
+        "1K",
+    ];
     let summary = push.push("pictures", &more);
-    assert_says(&summary, &["uploaded 1 file ", "1 larger than --max-size left out"]);
+    assert_says(
+        &summary,
+        &["uploaded 1 file ", "1 larger than --max-size left out"],
+    );
     assert_eq!(push.objects(), ["a.jpg"]);
     push.push("pictures", &[]);
     assert_eq!(
         push.objects(),
-        [".outboxignore", "a.jpg", "f.txt", "large.jpg", "raw/.outboxignore", "raw/keep/d.jpg"]
+        [
+            ".outboxignore",
+            "a.jpg",
+            "f.txt",
+            "large.jpg",
+            "raw/.outboxignore",
+            "raw/keep/d.jpg"
+        ]
     );
 }
 
 #[test]
 fn listed_files_are_delivered_and_no_others() {
     let push = Push::to_directory();
-    for path in ["a/one", "two", "three", "new\nline", "100%25.txt", "folder/x", "folder/y", "not"] {
+    for path in [
+        "a/one",
+        "two",
+        "three",
+        "new\nline",
+        "100%25.txt",
+        "folder/x",
+        "folder/y",
+        "not",
+    ] {
         push.write(path, path);
     }
     let two = push.tree().join("two").display().to_string();
     for (arguments, input) in [
-        (&["--files-from", "-"][..], format!("a/one\n{two}\nfolder\n\n")),
-        (&["--files-from", "-", "--null"], "three\0new\nline\0".to_owned()),
-        (&["--files-from", "-"], "{\"path\": \"100%2525.txt\", \"more\": 1}\n".to_owned()),
+        (
+            &["--files-from", "-"][..],
+            format!("a/one\n{two}\nfolder\n\n"),
+        ),
+        (
+            &["--files-from", "-", "--null"],
+            "three\0new\nline\0".to_owned(),
+        ),
+        (
+            &["--files-from", "-"],
+            "{\"path\": \"100%2525.txt\", \"more\": 1}\n".to_owned(),
+        ),
     ] {
         let mut child = push
             .command("pictures", arguments)
@@ -278,12 +373,25 @@ fn listed_files_are_delivered_and_no_others() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{input}");
     }
     assert_eq!(
         push.objects(),
-        ["100%2525.txt", "a/one", "folder/x", "folder/y", "new%0Aline", "three", "two"]
+        [
+            "100%2525.txt",
+            "a/one",
+            "folder/x",
+            "folder/y",
+            "new%0Aline",
+            "three",
+            "two"
+        ]
     );
 }
 
@@ -324,7 +432,12 @@ fn a_program_that_drives_it_hears_of_each_file_before_it_closes_the_list() {
         assert_eq!(next("queued")["path"], name);
         let uploaded = next("uploaded");
         assert_eq!(uploaded["path"], name);
-        assert!(uploaded["url"].as_str().unwrap().ends_with(&format!("original/{name}")));
+        assert!(
+            uploaded["url"]
+                .as_str()
+                .unwrap()
+                .ends_with(&format!("original/{name}"))
+        );
     }
     drop(list);
     assert_eq!(next("summary")["uploaded_files"], 2);
@@ -349,7 +462,10 @@ fn a_first_push_does_not_send_what_the_remote_has() {
         assert_eq!(uploaded.into_keys().collect::<Vec<_>>(), ["f/3", "f/new"]);
         let skipped = of_kind(&events, "skipped", "reason");
         assert_eq!(skipped.len(), 20);
-        assert!(skipped.values().all(|why| why.contains("has it already")), "{skipped:?}");
+        assert!(
+            skipped.values().all(|why| why.contains("has it already")),
+            "{skipped:?}"
+        );
         assert_says(&push.run_verify(&["--full"]), &["22 files"]);
 
         fs::remove_dir_all(push.world.path("state")).unwrap();
@@ -373,14 +489,22 @@ fn told_to_stop_it_ends_and_the_next_one_goes_on() {
         .unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     eventually("some have arrived", || {
-        let status = push.world.outboxfs().args(["status", "pictures", "--json"]).output().unwrap();
+        let status = push
+            .world
+            .outboxfs()
+            .args(["status", "pictures", "--json"])
+            .output()
+            .unwrap();
         serde_json::from_slice::<Value>(&status.stdout)
             .is_ok_and(|status| status["delivered_files"].as_u64() > Some(20))
     });
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_says(&stderr(&output), &["told to stop", "the next push or mount goes on"]);
+    assert_says(
+        &stderr(&output),
+        &["told to stop", "the next push or mount goes on"],
+    );
 
     let events = push.events("pictures", &[], 0);
     let again = of_kind(&events, "uploaded", "bytes").len();
@@ -419,9 +543,13 @@ fn a_tree_that_holds_its_own_journal_or_remote_is_refused() {
     }
     let line = push.world.refusal(&["push", "nowhere"]);
     assert_says(&line, &["nowhere does not exist"]);
-    let line = push.world.refusal(&["push", "pictures", "--exclude", "[z-a]"]);
+    let line = push
+        .world
+        .refusal(&["push", "pictures", "--exclude", "[z-a]"]);
     assert_says(&line, &["'[z-a]'"]);
-    let line = push.world.refusal(&["push", "pictures", "--max-size", "big"]);
+    let line = push
+        .world
+        .refusal(&["push", "pictures", "--max-size", "big"]);
     assert_says(&line, &["--max-size", "no size"]);
 }
 
@@ -438,7 +566,9 @@ fn links_loops_and_pipes_stay_where_they_are() {
     symlink("..", push.tree().join("a/loop")).unwrap();
     symlink("/etc/passwd", push.tree().join("out")).unwrap();
     symlink("self", push.tree().join("self")).unwrap();
-    let pipe = Command::new("mkfifo").arg(push.tree().join("pipe")).status();
+    let pipe = Command::new("mkfifo")
+        .arg(push.tree().join("pipe"))
+        .status();
     assert!(pipe.unwrap().success());
     push.push("pictures", &[]);
     assert_eq!(push.objects(), ["a/file"]);
@@ -447,17 +577,34 @@ fn links_loops_and_pipes_stay_where_they_are() {
 #[test]
 fn odd_names_are_one_line_each_in_every_output() {
     let push = Push::to_directory();
-    let names: [&[u8]; 5] = [b"new\nline", b"tab\there", b"quote\"'", b"inv\xff\xfealid", b"esc\x1b[31m"];
+    let names: [&[u8]; 5] = [
+        b"new\nline",
+        b"tab\there",
+        b"quote\"'",
+        b"inv\xff\xfealid",
+        b"esc\x1b[31m",
+    ];
     for name in names {
         fs::write(push.tree().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
     }
     let text = push.push("pictures", &["--dry-run"]);
     assert_eq!(text.lines().count(), 6, "{text}");
-    assert!(text.lines().take(5).all(|line| line.split('\t').count() == 3), "{text}");
+    assert!(
+        text.lines()
+            .take(5)
+            .all(|line| line.split('\t').count() == 3),
+        "{text}"
+    );
     assert!(!text.contains('\x1b'));
     let events = push.events("pictures", &[], 0);
     let uploaded = of_kind(&events, "uploaded", "bytes");
-    let expected = ["esc%1B[31m", "inv%FF%FEalid", "new%0Aline", "quote\"'", "tab%09here"];
+    let expected = [
+        "esc%1B[31m",
+        "inv%FF%FEalid",
+        "new%0Aline",
+        "quote\"'",
+        "tab%09here",
+    ];
     assert_eq!(uploaded.into_keys().collect::<Vec<_>>(), expected);
     assert_says(&push.run_verify(&[]), &["5 files"]);
 }
@@ -486,7 +633,14 @@ fn what_cannot_be_read_is_said_and_counted_and_the_rest_arrives() {
     lock("locked", 0o755);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = stderr(&output);
-    assert_says(&said, &["secret: it cannot be looked at", "locked: it", "2 unreadable"]);
+    assert_says(
+        &said,
+        &[
+            "secret: it cannot be looked at",
+            "locked: it",
+            "2 unreadable",
+        ],
+    );
     assert_eq!(push.objects(), ["open"]);
 }
 
@@ -501,7 +655,10 @@ fn a_key_that_is_too_long_fails_at_once_and_says_so() {
     let failed = of_kind(&events, "failed", "error");
     assert!(failed[deep.as_str()].contains("1,024"), "{failed:?}");
     let summary = events.last().unwrap();
-    assert_eq!((&summary["failed_files"], &summary["uploaded_files"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&summary["failed_files"], &summary["uploaded_files"]),
+        (&1.into(), &1.into())
+    );
 }
 
 #[test]
@@ -517,13 +674,22 @@ fn what_failed_is_tried_again_by_the_next_push_and_by_retry() {
     assert_says(&stderr(&output), &["a/b: ", "left: 1 failed file"]);
 
     let retry = |arguments: &[&str]| {
-        let output = push.world.outboxfs().arg("retry").args(arguments).output().unwrap();
+        let output = push
+            .world
+            .outboxfs()
+            .arg("retry")
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
     assert_says(&retry(&["pictures/c"]), &["nothing has failed there"]);
     assert_says(&retry(&["pictures/a"]), &["1 upload queued again"]);
-    assert_says(&retry(&["--all", "pictures/c"]), &["nothing has failed there"]);
+    assert_says(
+        &retry(&["--all", "pictures/c"]),
+        &["nothing has failed there"],
+    );
 
     fs::remove_file(push.world.path("remote/original/a")).unwrap();
     push.push("pictures", &[]);
@@ -550,7 +716,10 @@ fn a_mounted_tree_is_delivered_by_its_daemon() {
         let unmounted = rig.run(&["unmount", mountpoint]);
         assert_eq!(unmounted.status.code(), Some(0), "{unmounted:?}");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_says(&String::from_utf8(output.stdout).unwrap(), &["everything is delivered"]);
+        assert_says(
+            &String::from_utf8(output.stdout).unwrap(),
+            &["everything is delivered"],
+        );
         assert_eq!(rig.delivered(&name), b"through the mount");
     }
     assert_eq!(rig.delivered("deep/below"), b"below the mount");
@@ -564,11 +733,173 @@ fn a_daemon_retries_when_asked() {
     fs::write(rig.remote().join("original/a"), "in the way").unwrap();
     fs::create_dir(rig.pictures().join("a")).unwrap();
     fs::write(rig.pictures().join("a/b"), "1").unwrap();
-    eventually("it has failed", || rig.snapshot().is_some_and(|now| now.failed_files == 1));
+    eventually("it has failed", || {
+        rig.snapshot().is_some_and(|now| now.failed_files == 1)
+    });
     fs::remove_file(rig.remote().join("original/a")).unwrap();
     let output = rig.run(&["retry", "--all", "pictures"]);
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1 upload queued again\n");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "1 upload queued again\n"
+    );
     rig.delivered_all();
     assert_eq!(rig.delivered("a/b"), b"1");
     rig.unmount();
+}
+
+#[test]
+fn verify_finds_what_is_missing_different_and_extra() {
+    let server = s3::Server::in_process();
+    for push in [Push::to_directory(), Push::to_s3(&server)] {
+        for name in ["same", "missing", "shorter", "other", "in/deep", "inside"] {
+            push.write(name, &format!("the content of {name}"));
+        }
+        make_picture(&push.tree().join("p.png"), 20, 20);
+        push.push("pictures", &[]);
+        assert_says(&push.run_verify(&[]), &["7 files", "as delivered"]);
+        push.write("waiting", "not delivered");
+        push.push("pictures", &["--scan-only"]);
+
+        let remote = push.open_remote();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            remote.delete(&key("missing")).await.unwrap();
+            remote
+                .delete(&Key::new(Artifact::Thumbnail, &path("p.png")))
+                .await
+                .unwrap();
+            for (name, content) in [
+                ("shorter", "short"),
+                ("other", "The content of other"),
+                ("in/extra", "x"),
+            ] {
+                remote.put(put(name, content)).await.unwrap();
+            }
+        });
+        for more in [&["--json"][..], &["--json", "--full"]] {
+            let output = push.verify("pictures", more);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let mut events = events(&output.stdout);
+            let summary = events.pop().unwrap();
+            let mut found: Vec<String> = events
+                .iter()
+                .map(|event| format!("{} {}", event["event"], event["key"]).replace('"', ""))
+                .collect();
+            found.sort();
+            assert_eq!(
+                found,
+                [
+                    "different original/other",
+                    "different original/shorter",
+                    "extra original/in/extra",
+                    "missing original/missing",
+                    "missing thumbnail/p.png"
+                ]
+            );
+            assert_eq!(
+                (&summary["verified_files"], &summary["pending_files"]),
+                (&7.into(), &1.into())
+            );
+        }
+        let of_folder = push.verify("pictures/in", &[]);
+        assert_eq!(of_folder.status.code(), Some(0), "{of_folder:?}");
+        let said = String::from_utf8(of_folder.stdout).unwrap();
+        assert_says(&said, &["extra\toriginal/in/extra\n", "1 file "]);
+    }
+}
+
+#[test]
+fn verify_in_full_reads_what_a_listing_does_not_show() {
+    let push = Push::to_directory();
+    push.write("a", "the content");
+    push.push("pictures", &[]);
+    let object = push.world.path("remote/original/a");
+    let mut file = fs::File::options().write(true).open(object).unwrap();
+    file.write_all(b"THE").unwrap();
+    assert_says(&push.run_verify(&[]), &["1 file "]);
+    let output = push.verify("pictures", &["--full"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_says(
+        &said,
+        &["different\toriginal/a\tits content is not what was delivered"],
+    );
+}
+
+#[test]
+fn a_directory_that_was_never_pushed_cannot_be_verified() {
+    let world = World::new();
+    let line = world.refusal(&["verify", "pictures"]);
+    assert_says(&line, &["never mounted or pushed"]);
+    let line = world.refusal(&["retry", "pictures"]);
+    assert_says(&line, &["never mounted or pushed"]);
+}
+
+#[test]
+fn check_says_each_step_and_leaves_nothing() {
+    let server = s3::Server::in_process();
+    for push in [Push::to_directory(), Push::to_s3(&server)] {
+        let rows = format!("sqlite:{}", push.world.path("rows.db").display());
+        let arguments = ["check", "--remote", &push.remote, "--rows", &rows];
+        let output = push.world.outboxfs().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        for step in ["write", "look", "list", "read", "delete", "rows"] {
+            assert!(
+                said.lines()
+                    .any(|line| line.starts_with(step) && line.contains("ok")),
+                "{said}"
+            );
+        }
+        assert_eq!(push.objects(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn check_says_what_does_not_work() {
+    let mut push = Push::to_directory();
+    push.world.variables = vec![
+        ("AWS_ACCESS_KEY_ID", "x".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "y".to_owned()),
+    ];
+    let remote = "s3://none/p?endpoint=http://127.0.0.1:1";
+    let output = push
+        .world
+        .outboxfs()
+        .args(["check", "--remote", remote])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("write"), "{said}");
+    assert_says(&said, &["FAILED", "127.0.0.1:1"]);
+}
+
+impl Push {
+    fn open_remote(&self) -> std::sync::Arc<dyn Remote> {
+        let environment = Environment::process()
+            .with("AWS_ACCESS_KEY_ID", s3::ACCESS_KEY)
+            .with("AWS_SECRET_ACCESS_KEY", s3::SECRET_KEY);
+        let url = self.remote.parse().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(open_with(&url, &environment)).unwrap()
+    }
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text.as_bytes()).unwrap()
+}
+
+fn key(text: &str) -> Key {
+    Key::new(Artifact::Original, &path(text))
+}
+
+fn put(name: &str, content: &str) -> Put {
+    Put {
+        key: key(name),
+        hash: blake3::hash(content.as_bytes()),
+        body: Body::Bytes(content.to_owned().into()),
+        content_type: "text/plain".to_owned(),
+        metadata: Vec::new(),
+    }
 }

@@ -92,7 +92,9 @@ async fn what_is_there_is_listed(place: &Place) {
         let each = &mut |object: Listed| listed.push((object.key, object.size));
         place.remote.list(prefix, each).await.unwrap();
         listed.sort();
-        let keys = keys.iter().map(|key| (format!("original/{key}"), key.len() as u64));
+        let keys = keys
+            .iter()
+            .map(|key| (format!("original/{key}"), key.len() as u64));
         assert_eq!(listed, keys.collect::<Vec<_>>(), "{prefix}");
     }
 }

@@ -21,7 +21,10 @@ use crate::status::counted;
 
 pub fn run(tree: &Tree, filter: &Filter, json: bool) -> Result<ExitCode, Error> {
     let failed = |error: &dyn std::fmt::Display| {
-        Error::Failed(format!("cannot look at {}: {error}", tree.directory.display()))
+        Error::Failed(format!(
+            "cannot look at {}: {error}",
+            tree.directory.display()
+        ))
     };
     let view = match &tree.journal {
         Some(journal) if journal.exists() => {
@@ -112,7 +115,10 @@ impl Plan {
                 unreadable: self.unreadable,
             });
         }
-        let reasons = self.reasons.iter().map(|(why, count)| format!("{count} {why}"));
+        let reasons = self
+            .reasons
+            .iter()
+            .map(|(why, count)| format!("{count} {why}"));
         let reasons: Vec<String> = reasons.collect();
         let why = match reasons.is_empty() {
             true => String::new(),

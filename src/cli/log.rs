@@ -41,7 +41,11 @@ pub fn for_command(debug: bool, file: Option<&Path>) -> Result<(), Error> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
     match file {
         Some(path) => {
-            let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+            let opened = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(path);
             let file = opened.map_err(|error| {
                 Error::Refused(format!("cannot write the log {}: {error}", path.display()))
             })?;

@@ -2,9 +2,11 @@
 //! settings, and what happened to sentences and exit codes; decides nothing else.
 
 mod background;
+mod check;
 mod dry_run;
 mod holders;
 mod left;
+mod listed;
 mod log;
 mod mount;
 mod mounts;
@@ -16,6 +18,7 @@ mod status;
 mod tree;
 mod unmount;
 mod usage;
+mod verify;
 
 use std::fmt;
 use std::io::Write;
@@ -66,6 +69,8 @@ enum Command {
     Status(status::StatusArgs),
     Push(Box<push::PushArgs>),
     Retry(retry::RetryArgs),
+    Verify(Box<verify::VerifyArgs>),
+    Check(Box<check::CheckArgs>),
 }
 
 /// Runs the command that the arguments name.
@@ -80,6 +85,8 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Push(args) => push::run(*args),
         Command::Retry(args) => retry::run(args),
+        Command::Verify(args) => verify::run(*args),
+        Command::Check(args) => check::run(*args),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());

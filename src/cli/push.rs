@@ -1,6 +1,5 @@
 //! `outboxfs push`
 
-use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,13 +9,13 @@ use indicatif::{DecimalBytes, HumanCount};
 use serde::Serialize;
 
 use super::dry_run;
+use super::listed::listed;
 use super::progress::{Display, HowFar};
 use super::tree::{self, Tree};
 use super::{Error, FAILED, complain, left, log, say};
 use crate::config::{self, Bytes, MountSettings, Places, Settings};
 use crate::control::{self, Request};
 use crate::journal::View;
-use crate::path::RelPath;
 use crate::push::{self, Event, Events, Job, Paths, Tally};
 use crate::scan::Filter;
 use crate::status::collect::fill_from_journal;
@@ -24,8 +23,6 @@ use crate::status::{Snapshot, counted, duration};
 
 /// How often the journal is asked how far a daemon is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Listed paths that may wait for the scan.
-const LISTED: usize = 4096;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -128,19 +125,19 @@ pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
         Some(file) => args.settings.clone().over(Settings::from_file(file)?),
         None => args.settings.clone(),
     };
-    let filter = Filter::new(
-        &args.include,
-        &args.exclude,
-        args.max_size.map(Bytes::get),
-    )
-    .map_err(Error::Refused)?;
+    let filter = Filter::new(&args.include, &args.exclude, args.max_size.map(Bytes::get))
+        .map_err(Error::Refused)?;
     let tree = tree::find(&args.path, settings.journal.as_deref())?;
     if args.dry_run {
         refuse_list_with_dry_run(&args)?;
         return dry_run::run(&tree, &filter, args.json);
     }
     log::for_command(args.debug, args.log_file.as_deref())?;
-    if let Some(journal) = tree.journal.clone().filter(|journal| control::is_served(journal)) {
+    if let Some(journal) = tree
+        .journal
+        .clone()
+        .filter(|journal| control::is_served(journal))
+    {
         return served(&args, &settings, &tree, &journal);
     }
     if let Some(mountpoint) = &tree.mountpoint {
@@ -184,7 +181,15 @@ fn by_ourselves(
     let json = args.json;
     let events = Arc::new(Events::new(move |event| match (json, event) {
         (true, event) => say_json(&event),
-        (false, Event::Failed { path, error, will_retry: false, .. }) => {
+        (
+            false,
+            Event::Failed {
+                path,
+                error,
+                will_retry: false,
+                ..
+            },
+        ) => {
             told(&format!("{path}: {error}"));
         }
         (false, _) => {}
@@ -376,9 +381,8 @@ pub fn say_json(value: &impl Serialize) {
 
 /// `uploaded 12 files (3.0 MB) in 4 s, 700 kB/s; 3 files (1.0 MB) were there already`
 fn summary(tally: &Tally, scan_only: bool, took: Duration) -> String {
-    let amount = |files: u64, bytes: u64| {
-        format!("{} ({})", counted(files, "file"), DecimalBytes(bytes))
-    };
+    let amount =
+        |files: u64, bytes: u64| format!("{} ({})", counted(files, "file"), DecimalBytes(bytes));
     let time = duration(took.as_millis() as u64);
     let mut text = match scan_only {
         true => format!(
@@ -405,70 +409,4 @@ fn summary(tally: &Tally, scan_only: bool, took: Duration) -> String {
         );
     }
     text + "\n"
-}
-
-/// The listed paths as they come, read on a thread of their own, `list`. What is no path in the
-/// tree is an event.
-fn listed(
-    list: &Path,
-    null: bool,
-    tree: &Tree,
-    events: Arc<Events>,
-) -> Result<crossbeam_channel::Receiver<RelPath>, Error> {
-    let input: Box<dyn BufRead + Send> = match list.as_os_str() == "-" {
-        true => Box::new(io::BufReader::new(io::stdin())),
-        false => Box::new(io::BufReader::new(std::fs::File::open(list).map_err(
-            |error| Error::Refused(format!("cannot read the list {}: {error}", list.display())),
-        )?)),
-    };
-    let (sender, paths) = crossbeam_channel::bounded(LISTED);
-    let directory = tree.directory.clone();
-    let separator = if null { 0 } else { b'\n' };
-    std::thread::Builder::new()
-        .name("list".into())
-        .spawn(move || {
-            for line in input.split(separator) {
-                let line = match line {
-                    Ok(line) => line,
-                    Err(error) => {
-                        events.unlisted("the list", &format!("cannot be read on: {error}"));
-                        return;
-                    }
-                };
-                let line = line.strip_suffix(b"\r").filter(|_| !null).unwrap_or(&line);
-                if line.is_empty() {
-                    continue;
-                }
-                match parse_listed(line, null, &directory) {
-                    Some(path) => {
-                        if sender.send(path).is_err() {
-                            return;
-                        }
-                    }
-                    None => events.unlisted(
-                        &String::from_utf8_lossy(line),
-                        &format!("it is no path in {}", directory.display()),
-                    ),
-                }
-            }
-        })
-        .map_err(|error| Error::Failed(format!("cannot start a thread: {error}")))?;
-    Ok(paths)
-}
-
-fn parse_listed(line: &[u8], null: bool, directory: &Path) -> Option<RelPath> {
-    use std::os::unix::ffi::OsStrExt;
-    #[derive(serde::Deserialize)]
-    struct Line {
-        path: String,
-    }
-    if !null && line.first() == Some(&b'{') {
-        return RelPath::from_text(&serde_json::from_slice::<Line>(line).ok()?.path);
-    }
-    let path = Path::new(std::ffi::OsStr::from_bytes(line));
-    let path = match path.is_absolute() {
-        true => path.strip_prefix(directory).ok()?,
-        false => path,
-    };
-    RelPath::parse(path.as_os_str().as_bytes())
 }

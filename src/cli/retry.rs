@@ -9,8 +9,8 @@ use super::tree::{self, Tree};
 use super::{Error, say};
 use crate::config::{self, Places, Settings};
 use crate::control::{self, Request};
-use crate::daemon::lock::Lock;
 use crate::daemon::identity;
+use crate::daemon::lock::Lock;
 use crate::journal::{self, Journal, View};
 use crate::path::RelPath;
 use crate::status::counted;
@@ -69,10 +69,7 @@ pub fn run(args: RetryArgs) -> Result<ExitCode, Error> {
 /// How many, and whether somebody goes on with them at once.
 fn retry(tree: &Tree, path: &Path) -> Result<(u64, bool), Error> {
     let Some(journal) = tree.journal.as_ref().filter(|journal| journal.exists()) else {
-        return Err(Error::Refused(format!(
-            "{} was never mounted or pushed (a journal elsewhere is found with --journal PATH)",
-            path.display()
-        )));
+        return Err(tree::unknown(path));
     };
     match control::ask(journal, &Request::retry(&tree.below)) {
         Some(Ok(count)) => Ok((count, true)),
@@ -95,7 +92,8 @@ fn by_ourselves(tree: &Tree, journal: &Path) -> Result<u64, Error> {
     let settings = config::resolve(settings, directory.clone(), directory, &Places::from_env()?)?;
     let directory = File::open(&settings.directory).map_err(|error| failed(&error))?;
     let mut lock = Lock::acquire(&directory, &settings).map_err(|error| failed(&error))?;
-    lock.take_journal(&settings).map_err(|error| failed(&error))?;
+    lock.take_journal(&settings)
+        .map_err(|error| failed(&error))?;
     let (device, inode) = identity(&directory).map_err(|error| failed(&error))?;
     let journal = Journal::open(journal::Options {
         path: settings.journal,

@@ -59,6 +59,14 @@ pub fn find(path: &Path, journal: Option<&Path>) -> Result<Tree, Error> {
     })
 }
 
+/// Why a path without a journal is of no use to most commands.
+pub fn unknown(path: &Path) -> Error {
+    Error::Refused(format!(
+        "{} was never mounted or pushed (a journal elsewhere is found with --journal PATH)",
+        path.display()
+    ))
+}
+
 /// The directory that an existing journal belongs to, if `path` is in it.
 fn owner(journal: &Path, path: &Path) -> Result<Option<(PathBuf, PathBuf)>, Error> {
     if !journal.exists() {

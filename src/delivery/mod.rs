@@ -65,7 +65,9 @@ pub struct Options {
 
 /// Hears what became of a file, and how long that took, before the journal does.
 #[derive(Clone)]
-pub struct Observer(pub Arc<dyn Fn(&FileClaim, &FileOutcome, Duration) + Send + Sync>);
+pub struct Observer(pub Arc<Attempted>);
+
+type Attempted = dyn Fn(&FileClaim, &FileOutcome, Duration) + Send + Sync;
 
 impl std::fmt::Debug for Observer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use change::{Change, Entry, FileStat};
+pub use proof::{Pending, Proved};
 pub use queue::{Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
-pub use proof::{Pending, Proved};
 use tokio::sync::oneshot;
 pub use view::{DeliveredFile, Known, Meta, Totals, View};
 

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
+use rusqlite::{OptionalExtension, Row, params};
+
 use super::{JournalError, View};
 use crate::path::RelPath;
 
-/// A file whose last version is at the remote, and what the remote answered then.
+/// A file, and what the remote answered when it was delivered last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
     pub path: RelPath,
+    /// Whether the remote has its last version; if not, the rest says nothing.
+    pub current: bool,
     pub size: u64,
     pub hash: blake3::Hash,
     pub etag: Option<String>,
@@ -28,34 +32,42 @@ pub struct Pending {
 const BELOW: &str = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
                      SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
 
+/// The columns of [`proved`].
+const PROVED: &str =
+    "name, size, hash, etag, thumbnail = 1, delivered = version AND hash IS NOT NULL";
+
+fn proved(folder: &RelPath, row: &Row<'_>) -> Result<Proved, JournalError> {
+    Ok(Proved {
+        path: folder.join(&row.get::<_, Vec<u8>>(0)?),
+        size: row.get::<_, i64>(1)? as u64,
+        hash: blake3::Hash::from_bytes(row.get::<_, Option<_>>(2)?.unwrap_or_default()),
+        etag: row.get(3)?,
+        thumbnail: row.get(4)?,
+        current: row.get(5)?,
+    })
+}
+
 impl View {
-    /// Calls `each` for every delivered file from the folder `path` on, folder by folder.
+    /// Calls `each` for the file at `path`, or for every file from the folder `path` on.
     pub fn each_proved(
         &self,
         path: &RelPath,
         mut each: impl FnMut(Proved),
     ) -> Result<(), JournalError> {
         let Some(id) = self.folder_id(path)? else {
-            return Ok(());
+            return self.one_proved(path, each);
         };
         let mut folders = vec![(id, path.clone())];
-        let mut files = self.conn.prepare_cached(
-            "SELECT name, size, hash, etag, thumbnail = 1 FROM file
-             WHERE folder_id = ? AND delivered = version AND hash IS NOT NULL ORDER BY name",
-        )?;
+        let mut files = self.conn.prepare_cached(&format!(
+            "SELECT {PROVED} FROM file WHERE folder_id = ? ORDER BY name"
+        ))?;
         let mut children = self
             .conn
             .prepare_cached("SELECT id, name FROM folder WHERE parent_id = ? ORDER BY name DESC")?;
         while let Some((id, path)) = folders.pop() {
             let mut rows = files.query([id])?;
             while let Some(row) = rows.next()? {
-                each(Proved {
-                    path: path.join(&row.get::<_, Vec<u8>>(0)?),
-                    size: row.get::<_, i64>(1)? as u64,
-                    hash: blake3::Hash::from_bytes(row.get(2)?),
-                    etag: row.get(3)?,
-                    thumbnail: row.get(4)?,
-                });
+                each(proved(&path, row)?);
             }
             let mut rows = children.query([id])?;
             while let Some(row) = rows.next()? {
@@ -65,11 +77,28 @@ impl View {
         Ok(())
     }
 
-    /// What is not delivered from the folder `path` on. In time that grows with the number of
+    fn one_proved(&self, path: &RelPath, mut each: impl FnMut(Proved)) -> Result<(), JournalError> {
+        let Some((folder, name)) = path.split() else {
+            return Ok(());
+        };
+        let Some(id) = self.folder_id(&folder)? else {
+            return Ok(());
+        };
+        let mut file = self.conn.prepare_cached(&format!(
+            "SELECT {PROVED} FROM file WHERE folder_id = ? AND name = ?"
+        ))?;
+        let mut rows = file.query(params![id, name])?;
+        while let Some(row) = rows.next()? {
+            each(proved(&folder, row)?);
+        }
+        Ok(())
+    }
+
+    /// What is not delivered of the file `path`, or from the folder `path` on. In time that grows with the number of
     /// folders there.
     pub fn pending_below(&self, path: &RelPath) -> Result<Pending, JournalError> {
         let Some(id) = self.folder_id(path)? else {
-            return Ok(Pending::default());
+            return self.pending_file(path);
         };
         let sums = self
             .conn
@@ -83,6 +112,28 @@ impl View {
             queued: queued as u64,
             failed: failed as u64,
             suspect: suspect as u64,
+        })
+    }
+
+    fn pending_file(&self, path: &RelPath) -> Result<Pending, JournalError> {
+        let Some((folder, name)) = path.split() else {
+            return Ok(Pending::default());
+        };
+        let Some(id) = self.folder_id(&folder)? else {
+            return Ok(Pending::default());
+        };
+        let state: Option<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT state FROM work JOIN file ON file.id = work.file_id
+                 WHERE file.folder_id = ? AND file.name = ?",
+            )?
+            .query_row(params![id, name], |row| row.get(0))
+            .optional()?;
+        Ok(Pending {
+            queued: (state < Some(2) && state.is_some()).into(),
+            failed: (state == Some(2)).into(),
+            suspect: (state == Some(3)).into(),
         })
     }
 

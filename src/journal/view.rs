@@ -297,11 +297,7 @@ impl View {
     }
 
     /// What the journal knows of one file.
-    pub fn known_file(
-        &self,
-        folder: &RelPath,
-        name: &[u8],
-    ) -> Result<Option<Known>, JournalError> {
+    pub fn known_file(&self, folder: &RelPath, name: &[u8]) -> Result<Option<Known>, JournalError> {
         let Some(id) = self.folder_id(folder)? else {
             return Ok(None);
         };

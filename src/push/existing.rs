@@ -241,7 +241,11 @@ mod tests {
     fn an_etag_is_taken_for_an_md5_only_if_it_may_be_one() {
         let etag = "9a0364b9e99bb480dd25e1f0284c8555";
         assert_eq!(hex(&unhex(etag).unwrap()), etag);
-        for none in ["", "9a0364b9e99bb480dd25e1f0284c8555-2", "zz0364b9e99bb480dd25e1f0284c8555"] {
+        for none in [
+            "",
+            "9a0364b9e99bb480dd25e1f0284c8555-2",
+            "zz0364b9e99bb480dd25e1f0284c8555",
+        ] {
             assert_eq!(unhex(none), None, "{none}");
         }
     }

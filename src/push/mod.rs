@@ -21,9 +21,7 @@ pub use existing::prefix;
 use crate::config::MountSettings;
 use crate::control;
 use crate::daemon::lock::{Lock, State};
-use crate::daemon::{
-    DaemonError, delivery_options, duplicate, failed, identity, open_directory,
-};
+use crate::daemon::{DaemonError, delivery_options, duplicate, failed, identity, open_directory};
 use crate::delivery::{Delivery, Drained, Observer};
 use crate::journal::{self, Journal, JournalError};
 use crate::path::RelPath;
@@ -143,7 +141,10 @@ pub fn run(
         }
         None => None,
     };
-    let progress = delivery.as_ref().map(Delivery::progress).unwrap_or_default();
+    let progress = delivery
+        .as_ref()
+        .map(Delivery::progress)
+        .unwrap_or_default();
     let fixed = Snapshot {
         directory: settings.directory.display().to_string(),
         journal: settings.journal.display().to_string(),

@@ -12,9 +12,7 @@ use async_trait::async_trait;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::{
-    Body, Each, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
-};
+use super::{Body, Each, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink};
 
 /// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
 /// on the same file system.

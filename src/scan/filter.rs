@@ -174,7 +174,10 @@ mod tests {
         ] {
             assert_eq!(filter.leaves_out(&path(name), false), out, "{name}");
         }
-        assert!(!filter.leaves_out(&path("x"), true), "folders are looked into");
+        assert!(
+            !filter.leaves_out(&path("x"), true),
+            "folders are looked into"
+        );
     }
 
     #[test]

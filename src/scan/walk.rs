@@ -122,7 +122,10 @@ impl Walker<'_> {
             path: parent,
             fd,
             ignores: Ignores::default(),
-            known: known.map(|known| (name.to_vec(), known)).into_iter().collect(),
+            known: known
+                .map(|known| (name.to_vec(), known))
+                .into_iter()
+                .collect(),
             found: Vec::new(),
             children: Vec::new(),
         };

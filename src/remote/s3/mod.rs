@@ -29,7 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::address::Address;
 use self::body::{Crc32c, Progress};
 use super::{
-    Body, Each, Environment, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
+    Body, Each, Environment, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind,
+    Sink,
 };
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
@@ -39,6 +40,9 @@ const ONE_REQUEST: u64 = 16 << 20;
 const MEMORY: u64 = 64 << 20;
 /// What memory is counted in.
 const MEMORY_UNIT: u64 = 1 << 20;
+/// Of an object, prefix included, bytes of UTF-8
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+const LONGEST_KEY: usize = 1024;
 /// For name look-up, TCP and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a request may go without any progress.
@@ -159,6 +163,18 @@ impl S3Remote {
         })
     }
 
+    /// Some services would cut the key, others keep what no other tool can read.
+    fn check_length(&self, key: &Key) -> Result<(), RemoteError> {
+        let length = self.address.object(key.as_str()).len();
+        if length <= LONGEST_KEY {
+            return Ok(());
+        }
+        Err(RemoteError::permanent(format!(
+            "the key would have {length} bytes, and S3 takes 1,024 at most; give the file or its \
+             folders shorter names"
+        )))
+    }
+
     async fn probe_unbounded(&self) -> Result<(), RemoteError> {
         let name = format!(".outboxfs-probe-{:016x}", fastrand::u64(..));
         let object = self.address.object(&name);
@@ -209,6 +225,7 @@ impl Remote for S3Remote {
     }
 
     async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
+        self.check_length(&put.key)?;
         match &put.body {
             Body::File { file, len } if *len > ONE_REQUEST => {
                 let (file, len) = (file.clone(), *len);
