@@ -389,6 +389,7 @@ fn summary(tally: &Tally, scan_only: bool, took: Duration) -> String {
             "queued {} in {time}; the next push or mount delivers them",
             amount(tally.queued_files, tally.queued_bytes)
         ),
+        false if tally.uploaded_files == 0 => format!("nothing to upload, in {time}"),
         false => {
             let rate = tally.uploaded_bytes as f64 / took.as_secs_f64().max(0.001);
             format!(
