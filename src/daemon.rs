@@ -4,24 +4,26 @@
 //! Threads of its own: `signals` (SIGTERM and SIGINT become events) and `mounted` (waits for the
 //! end of the mount); both send to the one channel that [`run`] waits on.
 
-mod lock;
+pub(crate) mod lock;
 mod probe;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::config::MountSettings;
+use crate::control;
 use crate::delivery::{self, Delivery, Drained};
 use crate::derive::thumbnail;
 use crate::journal::{self, Journal};
 use crate::mount::{self, Mount, VirtualFiles};
-use crate::scan::Scan;
+use crate::path::RelPath;
+use crate::scan::{self, Scan};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
 use lock::Lock;
@@ -51,7 +53,7 @@ pub struct Ready {
 #[error("{0}")]
 pub struct DaemonError(pub String);
 
-fn failed(error: impl std::fmt::Display) -> DaemonError {
+pub(crate) fn failed(error: impl std::fmt::Display) -> DaemonError {
     DaemonError(error.to_string())
 }
 
@@ -90,16 +92,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         duplicate(&directory)?,
         places.remote.clone(),
         places.rows.clone(),
-        delivery::Options {
-            workers: settings.workers,
-            max_retries: settings.max_retries,
-            settle: settings.settle,
-            thumbnail: thumbnail::Options::default(),
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-        },
+        delivery_options(settings),
     )
     .map_err(failed)?;
     drop(in_runtime);
@@ -109,7 +102,15 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
 
     // Whatever has changed by now has done so before the mount was there to see it.
     let since = journal::now_ms() * 1_000_000;
-    let scan = Scan::start(journal.clone(), duplicate(&directory)?, since).map_err(failed)?;
+    let scan = Scan::start(
+        journal.clone(),
+        duplicate(&directory)?,
+        scan::Options::default(),
+    )
+    .map_err(failed)?;
+    scan.handle()
+        .tree(RelPath::root(), Some(since))
+        .map_err(failed)?;
     let status = Arc::new(Status::new(settings, &journal, &delivery, &scan, &places)?);
     let mount = mount::mount(
         duplicate(&directory)?,
@@ -132,7 +133,17 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         warnings: places.warnings,
     });
 
+    let place = match settings.mountpoint == settings.directory {
+        true => control::Place::Covered,
+        false => control::Place::Beside,
+    };
+    let control = control::Server::start(journal.clone(), scan.handle(), place);
+    if let Err(error) = &control {
+        tracing::warn!(%error, "there is no control socket; 'outboxfs push' and 'retry' cannot ask this daemon");
+    }
+
     serve(mount, sender, &events)?;
+    drop(control);
     lock.write_state(lock::State::Draining);
     drain(&runtime, &delivery, &events);
     runtime.block_on(delivery.stop(GRACE));
@@ -159,18 +170,12 @@ fn serve(mount: Mount, sender: Sender<Event>, events: &Receiver<Event>) -> Resul
     if let Err(error) = unmounter.unmount() {
         tracing::error!(%error, "cannot unmount");
     }
-    let deadline = Instant::now() + CLOSING;
-    loop {
-        match events.recv_deadline(deadline) {
-            Ok(Event::Unmounted) => return Ok(()),
-            Ok(Event::Signal) | Err(_) => {
-                tracing::warn!(
-                    "files are still open; what is written to them from now on is found by the next mount"
-                );
-                return Ok(());
-            }
-        }
+    if let Ok(Event::Signal) | Err(_) = events.recv_timeout(CLOSING) {
+        tracing::warn!(
+            "files are still open; what is written to them from now on is found by the next mount"
+        );
     }
+    Ok(())
 }
 
 /// Delivers what is left until nothing is, nothing arrives any more, or a signal says to stop.
@@ -213,7 +218,7 @@ fn what_is_left(settings: &MountSettings, journal: &Journal) -> Result<Snapshot,
     Ok(snapshot)
 }
 
-fn open_directory(settings: &MountSettings) -> Result<File, DaemonError> {
+pub(crate) fn open_directory(settings: &MountSettings) -> Result<File, DaemonError> {
     File::open(&settings.directory).map_err(|error| {
         DaemonError(format!(
             "{} cannot be opened: {error}",
@@ -222,14 +227,28 @@ fn open_directory(settings: &MountSettings) -> Result<File, DaemonError> {
     })
 }
 
-fn duplicate(directory: &File) -> Result<OwnedFd, DaemonError> {
+pub(crate) fn duplicate(directory: &File) -> Result<OwnedFd, DaemonError> {
     directory.as_fd().try_clone_to_owned().map_err(failed)
 }
 
 /// Device and inode number.
-fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
+pub(crate) fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
     let stat = rustix::fs::fstat(directory).map_err(failed)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
+    delivery::Options {
+        workers: settings.workers,
+        max_retries: settings.max_retries,
+        settle: settings.settle,
+        thumbnail: thumbnail::Options::default(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        observer: None,
+    }
 }
 
 fn mount_options(settings: &MountSettings) -> mount::Options {

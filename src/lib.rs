@@ -19,13 +19,16 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod delivery;
 pub mod derive;
 pub mod journal;
 pub mod mount;
 pub mod path;
+pub mod push;
 pub mod remote;
 pub mod rows;
 pub mod scan;
 pub mod status;
+pub mod verify;

@@ -38,6 +38,21 @@ impl RelPath {
         Some(Self(out.into()))
     }
 
+    /// The path whose text form, as in keys and events, this is: `%XX` is a byte, everything else is
+    /// itself. `None` as for [`Self::parse`].
+    pub fn from_text(text: &str) -> Option<Self> {
+        let bytes: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+        Self::parse(&bytes)
+    }
+
+    /// Whether this is `other`, or is below it.
+    pub fn is_within(&self, other: &RelPath) -> bool {
+        match self.0.strip_prefix(&*other.0) {
+            Some(rest) => other.is_root() || rest.is_empty() || rest[0] == b'/',
+            None => false,
+        }
+    }
+
     /// This directory's entry `name`, which is one component as the kernel hands it over.
     pub fn join(&self, name: &[u8]) -> Self {
         debug_assert!(!name.is_empty() && !name.contains(&b'/') && name != b"." && name != b"..");
@@ -139,6 +154,14 @@ mod tests {
         let (parent, name) = path.split().unwrap();
         assert_eq!((parent.as_bytes(), name), (&b"a"[..], &b"b.jpg"[..]));
         assert_eq!(parent.split().unwrap().0, RelPath::root());
+    }
+
+    #[test]
+    fn a_neighbour_with_a_longer_name_is_not_within() {
+        let path = |text: &str| RelPath::parse(text.as_bytes()).unwrap();
+        assert!(path("a/b").is_within(&path("a")) && path("a").is_within(&path("a")));
+        assert!(path("a").is_within(&RelPath::root()));
+        assert!(!path("ab").is_within(&path("a")) && !path("a").is_within(&path("a/b")));
     }
 
     #[test]

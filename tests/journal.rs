@@ -441,7 +441,7 @@ async fn a_folder_without_pictures_and_stats_has_no_row() {
 fn scanned(found: &[(&str, FileStat)], missing: &[&str]) -> ScannedFolder {
     ScannedFolder {
         path: RelPath::root(),
-        children: Vec::new(),
+        watched: true,
         found: found
             .iter()
             .map(|(name, stat)| (name.as_bytes().to_vec(), *stat))
@@ -483,20 +483,20 @@ async fn the_scan_queues_what_is_new_and_suspects_what_is_damaged() {
             path: path("rewritten"),
         })
         .unwrap();
-    journal.begin_scan().unwrap();
-    journal
-        .scanned(scanned(
-            &[
-                ("same", stat(10, 1)),
-                ("grown", stat(11, 1)),
-                ("shrunk", stat(9, 1)),
-                ("replaced", stat(9, 5)),
-                ("rewritten", stat(9, 1)),
-                ("new", stat(3, 8)),
-            ],
-            &["gone", "never"],
-        ))
-        .unwrap();
+    journal.begin_scan(&RelPath::root()).unwrap();
+    let found = scanned(
+        &[
+            ("same", stat(10, 1)),
+            ("grown", stat(11, 1)),
+            ("shrunk", stat(9, 1)),
+            ("replaced", stat(9, 5)),
+            ("rewritten", stat(9, 1)),
+            ("new", stat(3, 8)),
+        ],
+        &["gone", "never"],
+    );
+    journal.scanned(found, |result| result.unwrap());
+    journal.end_scan(&RelPath::root()).unwrap();
     assert_eq!(
         paths(&claim(&journal).await),
         ["grown", "new", "replaced", "rewritten"]

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use outboxfs::path::RelPath;
 use outboxfs::remote::{
-    Artifact, Body, Environment, Key, Put, Remote, RemoteError, RemoteErrorKind, open_with,
+    Artifact, Body, Environment, Key, Listed, Put, Remote, RemoteError, RemoteErrorKind, open_with,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -58,6 +58,10 @@ suite![
     a_put_given_up_half_way_stores_nothing,
     many_at_once_all_arrive,
     a_probe_leaves_nothing_behind,
+    what_is_there_is_listed,
+    what_is_there_can_be_asked_for,
+    what_is_there_can_be_read,
+    what_is_deleted_is_gone,
     urls_lead_to_the_object,
 ];
 
@@ -71,6 +75,62 @@ async fn an_object_arrives_with_its_type_and_metadata(place: &Place) {
     assert_eq!(stored.content_type, "image/jpeg");
     assert_eq!(stored.metadata["blake3"], put.hash.to_hex().as_str());
     assert_eq!(stored.metadata["mtime"], "1700000000.123456789");
+}
+
+async fn what_is_there_is_listed(place: &Place) {
+    for path in ["a/b", "a/c/d", "ab", "e"] {
+        place.remote.put(put(path, path.as_bytes())).await.unwrap();
+    }
+    for (prefix, keys) in [
+        ("original/", &["a/b", "a/c/d", "ab", "e"][..]),
+        ("original/a/", &["a/b", "a/c/d"]),
+        ("original/a/c/", &["a/c/d"]),
+        ("thumbnail/", &[]),
+        ("original/none/", &[]),
+    ] {
+        let mut listed = Vec::new();
+        let each = &mut |object: Listed| listed.push((object.key, object.size));
+        place.remote.list(prefix, each).await.unwrap();
+        listed.sort();
+        let keys = keys
+            .iter()
+            .map(|key| (format!("original/{key}"), key.len() as u64));
+        assert_eq!(listed, keys.collect::<Vec<_>>(), "{prefix}");
+    }
+}
+
+async fn what_is_there_can_be_asked_for(place: &Place) {
+    let put = put("a/b", b"content");
+    let proof = place.remote.put(put.clone()).await.unwrap();
+    let info = place.remote.head(&put.key).await.unwrap().unwrap();
+    assert_eq!((info.size, info.blake3), (7, Some(put.hash)));
+    assert_eq!(info.etag, proof.etag);
+    for missing in ["a/c", "a", "a/b/c"] {
+        let head = place.remote.head(&key(missing.as_bytes())).await;
+        assert_eq!(head.unwrap(), None, "{missing}");
+    }
+}
+
+async fn what_is_there_can_be_read(place: &Place) {
+    let content = noise(3 * MIB + 7);
+    let put = put_file("film", &content);
+    place.remote.put(put.clone()).await.unwrap();
+    let mut hasher = blake3::Hasher::new();
+    let size = place.remote.get(&put.key, &mut hasher).await.unwrap();
+    assert_eq!(size, Some(content.len() as u64));
+    assert_eq!(hasher.finalize(), put.hash);
+    let missing = place.remote.get(&key(b"none"), &mut Vec::new()).await;
+    assert_eq!(missing.unwrap(), None);
+}
+
+async fn what_is_deleted_is_gone(place: &Place) {
+    for path in ["a", "b"] {
+        place.remote.put(put(path, b"x")).await.unwrap();
+    }
+    for _ in 0..2 {
+        place.remote.delete(&key(b"a")).await.unwrap();
+    }
+    place.assert_only(&["original/b"]).await;
 }
 
 async fn a_second_put_replaces_the_first(place: &Place) {

@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
+
+use super::Error;
 
 /// Our own events from info on, other crates' from warn on (fuser warns when anybody but itself
 /// unmounts, which is how mounts end), unless `RUST_LOG` says otherwise.
@@ -25,6 +28,40 @@ pub fn to_stderr() {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
+}
+
+/// What a command logs: everything to `file`, if one is given, and to standard error only for
+/// `debug`; without either, what goes wrong is said by the command itself.
+pub fn for_command(debug: bool, file: Option<&Path>) -> Result<(), Error> {
+    const DETAILED: &str = "warn,outboxfs=debug";
+    let filter = match debug {
+        true => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DETAILED)),
+        false => filter(),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    match file {
+        Some(path) => {
+            let opened = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(path);
+            let file = opened.map_err(|error| {
+                Error::Refused(format!("cannot write the log {}: {error}", path.display()))
+            })?;
+            let lines = lines.with_ansi(false);
+            match debug {
+                true => lines.with_writer(Arc::new(file).and(io::stderr)).init(),
+                false => lines.with_writer(Arc::new(file)).init(),
+            }
+        }
+        None if debug => lines
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(io::stderr)
+            .init(),
+        None => {}
+    }
+    Ok(())
 }
 
 /// Logs to memory until [`DaemonLog::open`] gives it a file: a mount that is refused leaves none.

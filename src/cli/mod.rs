@@ -2,15 +2,23 @@
 //! settings, and what happened to sentences and exit codes; decides nothing else.
 
 mod background;
+mod check;
+mod dry_run;
 mod holders;
 mod left;
+mod listed;
 mod log;
 mod mount;
 mod mounts;
 mod preflight;
+mod progress;
+mod push;
+mod retry;
 mod status;
+mod tree;
 mod unmount;
 mod usage;
+mod verify;
 
 use std::fmt;
 use std::io::Write;
@@ -36,6 +44,8 @@ Examples:
       How far it is, and whether it is safe to unplug.
   outboxfs unmount ~/Pictures --timeout 10m
       Deliver the rest, wait for it ten minutes at most.
+  outboxfs push ~/Pictures
+      Deliver what is there, without a mount.
 
 Exit codes:
   0  done
@@ -57,6 +67,10 @@ enum Command {
     #[command(visible_alias = "umount")]
     Unmount(unmount::UnmountArgs),
     Status(status::StatusArgs),
+    Push(Box<push::PushArgs>),
+    Retry(retry::RetryArgs),
+    Verify(Box<verify::VerifyArgs>),
+    Check(Box<check::CheckArgs>),
 }
 
 /// Runs the command that the arguments name.
@@ -69,6 +83,10 @@ pub fn run() -> ExitCode {
         Command::Mount(args) => mount::run(*args),
         Command::Unmount(args) => unmount::run(args),
         Command::Status(args) => status::run(args),
+        Command::Push(args) => push::run(*args),
+        Command::Retry(args) => retry::run(args),
+        Command::Verify(args) => verify::run(*args),
+        Command::Check(args) => check::run(*args),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());

@@ -64,7 +64,7 @@ fn folder(path: &Path, what: &str) -> Result<PathBuf, Error> {
 }
 
 /// Takes away the mounts of dead daemons at `path`, one over the other if need be.
-fn clear_stale(path: &Path) -> Result<(), Error> {
+pub fn clear_stale(path: &Path) -> Result<(), Error> {
     while is_abandoned(path) {
         let mounts = read_mounts()?;
         if !mounts.at(path).is_some_and(|mount| mount.is_ours()) {

@@ -116,7 +116,7 @@ fn no_answer(mountpoint: &Path, error: &io::Error) -> String {
 }
 
 /// The mount point through which `path` is reached, or behind which it lies.
-fn mount_of(path: &Path, mounts: &Mounts) -> Option<PathBuf> {
+pub fn mount_of(path: &Path, mounts: &Mounts) -> Option<PathBuf> {
     if let Some(mount) = mounts.containing(path).filter(|mount| mount.is_ours()) {
         return Some(mount.mountpoint.clone());
     }
@@ -134,7 +134,7 @@ fn mount_of(path: &Path, mounts: &Mounts) -> Option<PathBuf> {
 }
 
 /// The directory at or above `path` that has a journal in the usual place, and that journal.
-fn known_journal(path: &Path) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+pub fn known_journal(path: &Path) -> Result<Option<(PathBuf, PathBuf)>, Error> {
     let places = Places::from_env()?;
     Ok(path.ancestors().find_map(|directory| {
         let journal = places.journal(directory);

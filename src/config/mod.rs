@@ -4,6 +4,7 @@
 //! key of the file. [`resolve`] makes [`MountSettings`] of them, checked and with nothing left out.
 
 mod bounded;
+mod bytes;
 mod file;
 mod places;
 mod resolve;
@@ -11,6 +12,7 @@ mod settings;
 mod urls;
 
 pub use bounded::{MaxRetries, SettleMs, Workers};
+pub use bytes::Bytes;
 pub use places::Places;
 pub use resolve::{MountSettings, resolve};
 pub use settings::Settings;

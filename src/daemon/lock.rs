@@ -15,22 +15,23 @@ use crate::config::MountSettings;
 const GIVE_WAY: Duration = Duration::from_secs(10);
 
 /// Held for the daemon's life; given back by the kernel however it ends.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     state: PathBuf,
     journal: Option<File>,
 }
 
 /// What the holder is doing, written beside the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Mounted,
     Draining,
+    Pushing,
 }
 
 impl Lock {
     /// Locks the directory. A daemon that is only draining is told to stop, and the new one goes on
     /// with what it leaves; one that has the directory mounted is left alone, and this is an error.
-    pub(super) fn acquire(directory: &File, settings: &MountSettings) -> Result<Self, DaemonError> {
+    pub(crate) fn acquire(directory: &File, settings: &MountSettings) -> Result<Self, DaemonError> {
         let state = settings.journal.with_extension("state");
         let deadline = Instant::now() + GIVE_WAY;
         let mut told = None;
@@ -53,7 +54,7 @@ impl Lock {
                         let _ = rustix::process::kill_process(pid, Signal::TERM);
                     }
                 }
-                holder => return Err(busy(settings, holder.map(|(pid, _)| pid))),
+                holder => return Err(busy(settings, holder)),
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -65,7 +66,7 @@ impl Lock {
 
     /// Locks the journal too, once it is clear that the mount will not be refused: the lock's file
     /// lies beside it. An existing journal may be given by mistake while another directory uses it.
-    pub(super) fn take_journal(&mut self, settings: &MountSettings) -> Result<(), DaemonError> {
+    pub(crate) fn take_journal(&mut self, settings: &MountSettings) -> Result<(), DaemonError> {
         let path = settings.journal.with_extension("lock");
         settings.create_state_dir().map_err(|error| {
             DaemonError(format!(
@@ -94,10 +95,11 @@ impl Lock {
     }
 
     /// Tells who holds the lock and what for.
-    pub(super) fn write_state(&mut self, state: State) {
+    pub(crate) fn write_state(&mut self, state: State) {
         let what = match state {
             State::Mounted => "mounted",
             State::Draining => "draining",
+            State::Pushing => "pushing",
         };
         let written = fs::write(&self.state, format!("{} {what}\n", std::process::id()));
         if let Err(error) = written {
@@ -137,17 +139,21 @@ fn read_state(path: &Path) -> Option<(Pid, State)> {
     let pid = Pid::from_raw(pid.parse().ok()?)?;
     let state = match what {
         "draining" => State::Draining,
+        "pushing" => State::Pushing,
         _ => State::Mounted,
     };
     Some((pid, state))
 }
 
-fn busy(settings: &MountSettings, holder: Option<Pid>) -> DaemonError {
-    let process = holder.map_or(String::new(), |pid| {
+fn busy(settings: &MountSettings, holder: Option<(Pid, State)>) -> DaemonError {
+    let process = holder.map_or(String::new(), |(pid, _)| {
         format!(" (process {})", pid.as_raw_nonzero())
     });
-    DaemonError(format!(
-        "another outboxfs{process} has {} mounted; unmount it first",
-        settings.directory.display()
-    ))
+    let directory = settings.directory.display();
+    DaemonError(match holder {
+        Some((_, State::Pushing)) => {
+            format!("another outboxfs{process} is pushing {directory}; wait until it ends")
+        }
+        _ => format!("another outboxfs{process} has {directory} mounted; unmount it first"),
+    })
 }

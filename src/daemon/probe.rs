@@ -30,7 +30,7 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
         Ok(remote) => remote,
         Err(error) => return refuse(error.to_string()),
     };
-    let rows = match open_rows(settings) {
+    let rows = match rows::open_configured(settings) {
         Ok(rows) => rows,
         Err(error) => return refuse(error.to_string()),
     };
@@ -63,18 +63,6 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
         remote_error,
         warnings,
     })
-}
-
-fn open_rows(settings: &MountSettings) -> Result<Option<Arc<dyn RowSink>>, rows::RowError> {
-    if settings.rows.is_empty() {
-        return Ok(None);
-    }
-    let options = rows::Options {
-        columns: settings.row_columns.clone(),
-        folder_pattern: settings.folder_pattern.clone(),
-        credentials: rows::Credentials::from_environment(),
-    };
-    rows::open(&settings.rows, &options).map(Some)
 }
 
 async fn probe_remote(remote: &dyn Remote) -> Option<RemoteError> {

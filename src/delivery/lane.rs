@@ -1,7 +1,7 @@
 //! A lane claims what is due, oldest first, and gives each file a task of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -71,12 +71,16 @@ async fn take(context: &Context, places: &Arc<Semaphore>) -> Vec<OwnedSemaphoreP
 }
 
 async fn deliver(context: &Arc<Context>, claim: FileClaim) -> Settlement {
+    let started = Instant::now();
     let outcome = match context.busy.enter(&claim.path) {
         None => FileOutcome::Released {
             due: now_ms() + BUSY,
         },
         Some(_entered) => send::send(context, &claim).await,
     };
+    if let Some(observer) = &context.options.observer {
+        (observer.0)(&claim, &outcome, started.elapsed());
+    }
     Settlement {
         id: claim.id,
         version: claim.version,

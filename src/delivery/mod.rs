@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::derive::thumbnail;
-use crate::journal::{Journal, JournalError, Lane};
+use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane};
 use crate::remote::{Remote, RemoteError};
 use crate::rows::RowSink;
 
@@ -60,6 +60,20 @@ pub struct Options {
     pub thumbnail: thumbnail::Options,
     /// Name of the machine, for rows.
     pub host: String,
+    /// Told of every attempt, for people and programs.
+    pub observer: Option<Observer>,
+}
+
+/// Hears what became of a file, and how long that took, before the journal does.
+#[derive(Clone)]
+pub struct Observer(pub Arc<Attempted>);
+
+type Attempted = dyn Fn(&FileClaim, &FileOutcome, Duration) + Send + Sync;
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 /// What all tasks share.

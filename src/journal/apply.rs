@@ -242,22 +242,22 @@ impl Store {
             .optional()?)
     }
 
-    /// What the scan found in a folder, and what it has still to look at.
+    /// What the scan found in a folder.
     pub(super) fn apply_scanned(&mut self, scanned: &ScannedFolder) -> Result<(), JournalError> {
         for (name, stat) in &scanned.found {
-            self.found(&scanned.path.join(name), stat)?;
+            let path = scanned.path.join(name);
+            match scanned.watched {
+                true => self.found(&path, stat)?,
+                false => self.written(&path, stat)?,
+            }
         }
         for name in &scanned.missing {
-            self.missing(&scanned.path.join(name))?;
+            let path = scanned.path.join(name);
+            match scanned.watched {
+                true => self.missing(&path)?,
+                false => self.removed(&path)?,
+            }
         }
-        for name in &scanned.children {
-            self.conn
-                .prepare_cached("INSERT OR IGNORE INTO scan (path) VALUES (?)")?
-                .execute([scanned.path.join(name).as_bytes()])?;
-        }
-        self.conn
-            .prepare_cached("DELETE FROM scan WHERE path = ?")?
-            .execute([scanned.path.as_bytes()])?;
         Ok(())
     }
 

@@ -6,7 +6,9 @@
 
 mod apply;
 mod change;
+mod proof;
 mod queue;
+mod retry;
 mod rows;
 mod store;
 mod tree;
@@ -18,10 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use change::{Change, Entry, FileStat};
+pub use proof::{Pending, Proved};
 pub use queue::{Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
 use tokio::sync::oneshot;
 pub use view::{DeliveredFile, Known, Meta, Totals, View};
+
+use crate::path::RelPath;
 
 /// When a recorded change counts as recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,14 +184,36 @@ impl Journal {
         self.ask(Op::Hurry).await.map(drop)
     }
 
-    /// Begins a scan of the whole tree, or goes on with the one that was interrupted.
-    pub fn begin_scan(&self) -> Result<(), JournalError> {
-        self.ask_and_wait(Op::BeginScan)
+    /// Notes that the tree from `path` on is to be scanned: until [`Self::end_scan`] there may be
+    /// more to deliver than is queued.
+    pub fn begin_scan(&self, path: &RelPath) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::BeginScan(path.clone()))
     }
 
-    /// The folder at `path` is scanned: it was found like this, and `children` are to be scanned.
-    pub fn scanned(&self, folder: ScannedFolder) -> Result<(), JournalError> {
-        self.ask_and_wait(Op::Scanned(folder))
+    /// The tree from `path` on is scanned, and all that was found is recorded.
+    pub fn end_scan(&self, path: &RelPath) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::EndScan(path.clone()))
+    }
+
+    /// Records what a scan found in a folder. `done` is called on the writer's thread.
+    pub fn scanned(
+        &self,
+        folder: ScannedFolder,
+        done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
+    ) {
+        self.0
+            .send(Op::Scanned(folder), Durability::Committed, move |answer| {
+                done(answer.map(drop))
+            });
+    }
+
+    /// Queues what has failed from `path` on, and what waits for its next attempt, as if it had
+    /// never been tried: files and rows. Returns how many.
+    pub fn retry(&self, path: &RelPath) -> Result<u64, JournalError> {
+        match self.ask_and_wait_for(Op::Retry(path.clone()))? {
+            Answer::Count(count) => Ok(count),
+            _ => Err(JournalError::Closed),
+        }
     }
 
     /// Notes that a mount has begun, so that later ones don't refuse on a bad remote.
@@ -195,9 +222,13 @@ impl Journal {
     }
 
     fn ask_and_wait(&self, op: Op) -> Result<(), JournalError> {
+        self.ask_and_wait_for(op).map(drop)
+    }
+
+    fn ask_and_wait_for(&self, op: Op) -> Result<Answer, JournalError> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         self.0.send(op, Durability::Committed, move |answer| {
-            let _ = sender.send(answer.map(drop));
+            let _ = sender.send(answer);
         });
         receiver.recv().unwrap_or(Err(JournalError::Closed))
     }
@@ -222,9 +253,10 @@ pub struct Claimed<T> {
 /// One folder as the scan found it.
 #[derive(Debug, Clone)]
 pub struct ScannedFolder {
-    pub path: crate::path::RelPath,
-    /// Folders in it, by name.
-    pub children: Vec<Vec<u8>>,
+    pub path: RelPath,
+    /// Whether changes come through a mount, which would have told of them: then a delivered file
+    /// that is shorter or gone looks damaged. Without a mount it is just what somebody did.
+    pub watched: bool,
     /// Files that the journal does not know, or knows otherwise.
     pub found: Vec<(Vec<u8>, FileStat)>,
     /// Files that the journal knows and that are not there.
@@ -242,8 +274,10 @@ enum Op {
     ClaimRows { limit: usize },
     SettleRows(Vec<(RowClaim, RowOutcome)>),
     Hurry,
-    BeginScan,
+    BeginScan(RelPath),
     Scanned(ScannedFolder),
+    EndScan(RelPath),
+    Retry(RelPath),
     Mounted,
 }
 
@@ -253,4 +287,5 @@ enum Answer {
     Done,
     Files(Claimed<FileClaim>),
     Rows(Claimed<RowClaim>),
+    Count(u64),
 }

@@ -87,7 +87,8 @@ CREATE TABLE expansion (
     after_file INTEGER NOT NULL DEFAULT 0   -- files up to this id are done
 );
 
--- Folders that the start-up scan has still to look at. Empty: the scan is through.
+-- Files and folders that are to be scanned with all below them, or are being scanned now. Empty:
+-- scans are through. A scan that is interrupted begins anew: what it has recorded it knows.
 CREATE TABLE scan (path BLOB PRIMARY KEY) WITHOUT ROWID;
 
 -- Totals for status, kept by the triggers below: never counted. One row.

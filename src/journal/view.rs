@@ -13,7 +13,7 @@ use crate::path::RelPath;
 
 /// A read-only connection; each call sees one consistent state.
 pub struct View {
-    conn: Connection,
+    pub(super) conn: Connection,
 }
 
 /// The totals that the journal keeps; see `schema.sql`.
@@ -27,8 +27,8 @@ pub struct Totals {
     pub suspect_files: u64,
     pub queued_rows: u64,
     pub failed_rows: u64,
-    /// Folders that the start-up scan has still to look at, and renamed folders whose files have
-    /// still to be queued: while there are any, the queue is not all there is to do.
+    /// Whether a scan is going on, and whether there are renamed folders whose files have still to
+    /// be queued: while it is so, the queue is not all there is to do.
     pub scanning: bool,
     pub expanding: bool,
 }
@@ -47,6 +47,8 @@ pub struct Meta {
     pub mount_id: String,
     /// Whether the directory was mounted before.
     pub mounted_before: bool,
+    /// Whether the last mount or push had a row sink.
+    pub has_rows: bool,
 }
 
 /// A file as the scan needs it.
@@ -93,13 +95,14 @@ impl View {
     pub fn meta(&self) -> Result<Meta, JournalError> {
         use std::os::unix::ffi::OsStringExt;
         Ok(self.conn.query_row(
-            "SELECT directory, mount_id, mounted_at FROM meta",
+            "SELECT directory, mount_id, mounted_at, has_rows FROM meta",
             [],
             |row| {
                 Ok(Meta {
                     directory: std::ffi::OsString::from_vec(row.get(0)?).into(),
                     mount_id: row.get(1)?,
                     mounted_before: row.get::<_, Option<i64>>(2)?.is_some(),
+                    has_rows: row.get(3)?,
                 })
             },
         )?)
@@ -223,7 +226,7 @@ impl View {
         Ok(failures)
     }
 
-    fn folder_path(&self, id: i64) -> Result<RelPath, JournalError> {
+    pub(super) fn folder_path(&self, id: i64) -> Result<RelPath, JournalError> {
         let (parent_id, name): (Option<i64>, Vec<u8>) = self
             .conn
             .prepare_cached("SELECT parent_id, name FROM folder WHERE id = ?")?
@@ -262,7 +265,7 @@ impl View {
         Ok(files.collect::<Result<_, _>>()?)
     }
 
-    /// Some folders that the scan has still to look at.
+    /// Some of what has still to be scanned with all below it.
     pub fn to_scan(&self, limit: usize) -> Result<Vec<RelPath>, JournalError> {
         let mut statement = self.conn.prepare_cached("SELECT path FROM scan LIMIT ?")?;
         let paths = statement.query_map([limit as i64], |row| row.get::<_, Vec<u8>>(0))?;
@@ -275,18 +278,9 @@ impl View {
 
     /// What the journal knows of the files of a folder, by name.
     pub fn known_files(&self, folder: &RelPath) -> Result<HashMap<Vec<u8>, Known>, JournalError> {
-        let mut id = super::tree::ROOT;
-        for name in folder.components() {
-            let found: Option<i64> = self
-                .conn
-                .prepare_cached("SELECT id FROM folder WHERE parent_id = ? AND name = ?")?
-                .query_row(params![id, name], |row| row.get(0))
-                .optional()?;
-            match found {
-                Some(found) => id = found,
-                None => return Ok(HashMap::new()),
-            }
-        }
+        let Some(id) = self.folder_id(folder)? else {
+            return Ok(HashMap::new());
+        };
         let mut statement = self.conn.prepare_cached(
             "SELECT name, size, mtime_ns, inode, opened FROM file WHERE folder_id = ?",
         )?;
@@ -300,5 +294,43 @@ impl View {
             Ok((row.get(0)?, known))
         })?;
         Ok(files.collect::<Result<_, _>>()?)
+    }
+
+    /// What the journal knows of one file.
+    pub fn known_file(&self, folder: &RelPath, name: &[u8]) -> Result<Option<Known>, JournalError> {
+        let Some(id) = self.folder_id(folder)? else {
+            return Ok(None);
+        };
+        Ok(self
+            .conn
+            .prepare_cached(
+                "SELECT size, mtime_ns, inode, opened FROM file WHERE folder_id = ? AND name = ?",
+            )?
+            .query_row(params![id, name], |row| {
+                Ok(Known {
+                    size: row.get::<_, i64>(0)? as u64,
+                    mtime_ns: row.get(1)?,
+                    inode: row.get::<_, i64>(2)? as u64,
+                    opened: row.get(3)?,
+                })
+            })
+            .optional()?)
+    }
+
+    /// The id of a folder that the journal knows.
+    pub(super) fn folder_id(&self, folder: &RelPath) -> Result<Option<i64>, JournalError> {
+        let mut id = super::tree::ROOT;
+        for name in folder.components() {
+            let found: Option<i64> = self
+                .conn
+                .prepare_cached("SELECT id FROM folder WHERE parent_id = ? AND name = ?")?
+                .query_row(params![id, name], |row| row.get(0))
+                .optional()?;
+            match found {
+                Some(found) => id = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(id))
     }
 }

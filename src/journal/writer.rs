@@ -281,11 +281,18 @@ impl Store {
             Op::ClaimRows { limit } => return Ok(Answer::Rows(self.claim_rows(*limit)?)),
             Op::SettleRows(outcomes) => self.settle_rows(outcomes)?,
             Op::Hurry => self.hurry()?,
-            Op::BeginScan => {
+            Op::BeginScan(path) => {
                 self.conn
-                    .execute("INSERT OR IGNORE INTO scan (path) VALUES (x'')", [])?;
+                    .prepare_cached("INSERT OR IGNORE INTO scan (path) VALUES (?)")?
+                    .execute([path.as_bytes()])?;
             }
             Op::Scanned(folder) => self.apply_scanned(folder)?,
+            Op::EndScan(path) => {
+                self.conn
+                    .prepare_cached("DELETE FROM scan WHERE path = ?")?
+                    .execute([path.as_bytes()])?;
+            }
+            Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
             Op::Mounted => {
                 self.conn
                     .execute("UPDATE meta SET mounted_at = ?", [super::now_ms()])?;

@@ -1,5 +1,7 @@
 //! A directory as the remote: the embedded default, and the way to a disk or share that is mounted.
 
+mod read;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use async_trait::async_trait;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::{Body, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
+use super::{Body, Each, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink};
 
 /// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
 /// on the same file system.
@@ -73,6 +75,24 @@ impl Remote for FileRemote {
 
     async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
         self.blocking(move |root| store(root, &put)).await
+    }
+
+    async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {
+        read::list(self, prefix, each).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, RemoteError> {
+        let key = key.clone();
+        self.blocking(move |root| read::head(root, &key)).await
+    }
+
+    async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError> {
+        read::get(self, key, sink).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), RemoteError> {
+        let key = key.clone();
+        self.blocking(move |root| read::delete(root, &key)).await
     }
 
     fn url(&self, key: &Key) -> Option<String> {

@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod key;
 mod media_type;
+mod object;
 mod s3;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
+pub use object::{Each, Listed, ObjectInfo, Sink};
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
@@ -54,6 +56,18 @@ pub trait Remote: Send + Sync {
     async fn abandon(&self, _unfinished: &str) -> Result<(), RemoteError> {
         Ok(())
     }
+
+    /// Calls `each` for every object whose key begins with `prefix`.
+    async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError>;
+
+    /// What the remote knows of an object; `None` if there is none.
+    async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, RemoteError>;
+
+    /// Writes an object's content to `sink` and returns its size; `None` if there is none.
+    async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError>;
+
+    /// Removes an object; one that is not there is no error.
+    async fn delete(&self, key: &Key) -> Result<(), RemoteError>;
 
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;

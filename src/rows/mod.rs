@@ -29,6 +29,8 @@ use serde::Serialize;
 use several::Several;
 use sqlite::SqliteSink;
 
+use crate::config::MountSettings;
+
 /// A table of folder rows. A row is the folder's: writing it again replaces it.
 #[async_trait]
 pub trait RowSink: Send + Sync {
@@ -214,6 +216,19 @@ pub fn open(urls: &[impl AsRef<str>], options: &Options) -> Result<Arc<dyn RowSi
         1 => Arc::new(sinks.remove(0)),
         _ => Arc::new(Several::new(sinks)),
     })
+}
+
+/// Opens the sinks of a mount; `None` if it has none. Passwords come from the environment.
+pub fn open_configured(settings: &MountSettings) -> Result<Option<Arc<dyn RowSink>>, RowError> {
+    if settings.rows.is_empty() {
+        return Ok(None);
+    }
+    let options = Options {
+        columns: settings.row_columns.clone(),
+        folder_pattern: settings.folder_pattern.clone(),
+        credentials: Credentials::from_environment(),
+    };
+    open(&settings.rows, &options).map(Some)
 }
 
 /// Every kind of sink in a line.

@@ -7,7 +7,7 @@ mod human;
 pub mod json;
 pub mod text;
 
-pub use human::{counted, one_line};
+pub use human::{counted, duration, one_line};
 use serde::{Deserialize, Serialize};
 
 /// Everything that status shows; `status.json` is this, serialised. Sizes are bytes, times are

@@ -8,6 +8,7 @@ mod body;
 mod failure;
 mod multipart;
 mod provider;
+mod read;
 mod upload;
 
 use std::collections::HashMap;
@@ -31,7 +32,10 @@ use self::address::Address;
 use self::body::{Progress, Sum};
 use self::provider::{Checksum, Provider};
 use self::upload::Upload;
-use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
+use super::{
+    Body, Each, Environment, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind,
+    Sink,
+};
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
 /// more than parallel parts gain.
@@ -40,6 +44,9 @@ const ONE_REQUEST: u64 = 16 << 20;
 const MEMORY: u64 = 48 << 20;
 /// What memory is counted in.
 const MEMORY_UNIT: u64 = 1 << 20;
+/// Of an object, prefix included, bytes of UTF-8
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+const LONGEST_KEY: usize = 1024;
 /// For name look-up, TCP and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a request may go without any progress.
@@ -185,6 +192,18 @@ impl S3Remote {
         })
     }
 
+    /// Some services would cut the key, others keep what no other tool can read.
+    fn check_length(&self, key: &Key) -> Result<(), RemoteError> {
+        let length = self.address.object_name(key.as_str()).len();
+        if length <= LONGEST_KEY {
+            return Ok(());
+        }
+        Err(RemoteError::permanent(format!(
+            "the key would have {length} bytes, and S3 takes 1,024 at most; give the file or its \
+             folders shorter names"
+        )))
+    }
+
     /// Stores and deletes an empty object, stored as all are: policies may ask for an ACL, a
     /// checksum or encryption.
     async fn probe_unbounded(&self) -> Result<(), RemoteError> {
@@ -237,6 +256,7 @@ impl Remote for S3Remote {
     }
 
     async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
+        self.check_length(&put.key)?;
         match &put.body {
             Body::File { file, len } if *len > ONE_REQUEST => {
                 let (file, len) = (file.clone(), *len);
@@ -266,6 +286,22 @@ impl Remote for S3Remote {
             Some(upload) => upload.abort().await,
             None => Ok(()),
         }
+    }
+
+    async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {
+        read::list(self, prefix, each).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, RemoteError> {
+        read::head(self, key).await
+    }
+
+    async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError> {
+        read::get(self, key, sink).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), RemoteError> {
+        read::delete(self, key).await
     }
 
     fn url(&self, key: &Key) -> Option<String> {

@@ -1,0 +1,192 @@
+//! `outboxfs push --dry-run`: what would be sent, how much, and why. Changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use indicatif::DecimalBytes;
+use serde::Serialize;
+
+use super::push::say_json;
+use super::tree::Tree;
+use super::{Error, FAILED, complain, say};
+use crate::journal::{JournalError, Known, View};
+use crate::path::RelPath;
+use crate::remote::path_text;
+use crate::scan::{Different, Filter, Findings, Walker};
+use crate::status::counted;
+
+pub fn run(tree: &Tree, filter: &Filter, json: bool) -> Result<ExitCode, Error> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::Failed(format!(
+            "cannot look at {}: {error}",
+            tree.directory.display()
+        ))
+    };
+    let view = match &tree.journal {
+        Some(journal) if journal.exists() => {
+            Some(View::open(journal).map_err(|error| failed(&error))?)
+        }
+        _ => None,
+    };
+    let backing = File::open(&tree.directory).map_err(|error| failed(&error))?;
+    let mut plan = Plan {
+        view,
+        json,
+        reasons: BTreeMap::new(),
+        files: 0,
+        bytes: 0,
+        unreadable: 0,
+    };
+    let walker = Walker {
+        backing: &OwnedFd::from(backing),
+        filter,
+        since: i64::MAX,
+        must_read: true,
+        looked_at: &AtomicU64::new(0),
+        stop: &AtomicBool::new(false),
+    };
+    walker
+        .walk(&tree.below, &mut plan)
+        .map_err(|error| failed(&error))?;
+    plan.sum_up();
+    Ok(match plan.unreadable {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(FAILED),
+    })
+}
+
+struct Plan {
+    view: Option<View>,
+    json: bool,
+    /// Files by why they would be sent.
+    reasons: BTreeMap<&'static str, u64>,
+    files: u64,
+    bytes: u64,
+    unreadable: u64,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line<'a> {
+    WouldSend {
+        path: &'a str,
+        bytes: u64,
+        reason: &'a str,
+    },
+    Failed {
+        path: &'a str,
+        error: &'a str,
+        attempts: u32,
+        will_retry: bool,
+    },
+    Summary {
+        complete: bool,
+        would_send_files: u64,
+        would_send_bytes: u64,
+        unreadable: u64,
+    },
+}
+
+impl Plan {
+    fn would_send(&mut self, path: &RelPath, bytes: u64, reason: &'static str) {
+        self.files += 1;
+        self.bytes += bytes;
+        *self.reasons.entry(reason).or_default() += 1;
+        match self.json {
+            true => say_json(&Line::WouldSend {
+                path: &path_text(path),
+                bytes,
+                reason,
+            }),
+            false => say(&format!("{}\t{bytes}\t{reason}\n", path_text(path))),
+        }
+    }
+
+    fn sum_up(&self) {
+        if self.json {
+            return say_json(&Line::Summary {
+                complete: self.unreadable == 0,
+                would_send_files: self.files,
+                would_send_bytes: self.bytes,
+                unreadable: self.unreadable,
+            });
+        }
+        let reasons = self
+            .reasons
+            .iter()
+            .map(|(why, count)| format!("{count} {why}"));
+        let reasons: Vec<String> = reasons.collect();
+        let why = match reasons.is_empty() {
+            true => String::new(),
+            false => format!(": {}", reasons.join(", ")),
+        };
+        say(&format!(
+            "would send {} ({}){why}\n",
+            counted(self.files, "file"),
+            DecimalBytes(self.bytes)
+        ));
+    }
+}
+
+impl Findings for Plan {
+    /// Files that wait from before are reported here, and count as unknown no more.
+    fn known(&mut self, folder: &RelPath) -> Result<HashMap<Vec<u8>, Known>, JournalError> {
+        let Some(view) = &self.view else {
+            return Ok(HashMap::new());
+        };
+        let mut known = view.known_files(folder)?;
+        // What is known is passed over; what waits is not to be.
+        for name in view.waiting_files(folder)?.into_keys() {
+            if let Some(known) = known.get_mut(&name) {
+                known.opened = true;
+            }
+        }
+        Ok(known)
+    }
+
+    fn known_file(&mut self, folder: &RelPath, name: &[u8]) -> Result<Option<Known>, JournalError> {
+        Ok(self.known(folder)?.remove(name))
+    }
+
+    fn differs(
+        &mut self,
+        folder: &RelPath,
+        found: Vec<Different>,
+        _missing: Vec<Vec<u8>>,
+    ) -> Result<(), JournalError> {
+        let waiting = match &self.view {
+            Some(view) => view.waiting_files(folder)?,
+            None => HashMap::new(),
+        };
+        for file in found {
+            let reason = match waiting.get(&file.name) {
+                _ if file.is_new => "new",
+                Some(Some(_)) => "failed before",
+                Some(None) => "left from before",
+                None => "changed",
+            };
+            self.would_send(&folder.join(&file.name), file.stat.size, reason);
+        }
+        Ok(())
+    }
+
+    fn trouble(&mut self, path: &RelPath, error: &io::Error) {
+        self.unreadable += 1;
+        let (path, error) = (path_text(path), format!("it cannot be looked at: {error}"));
+        match self.json {
+            true => say_json(&Line::Failed {
+                path: &path,
+                error: &error,
+                attempts: 0,
+                will_retry: false,
+            }),
+            false => complain(&format!("{path}: {error}")),
+        }
+    }
+
+    fn too_large(&mut self, _path: &RelPath, _size: u64) {}
+}

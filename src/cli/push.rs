@@ -1,0 +1,413 @@
+//! `outboxfs push`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{DecimalBytes, HumanCount};
+use serde::Serialize;
+
+use super::dry_run;
+use super::listed::listed;
+use super::progress::{Display, HowFar};
+use super::tree::{self, Tree};
+use super::{Error, FAILED, complain, left, log, say};
+use crate::config::{self, Bytes, MountSettings, Places, Settings};
+use crate::control::{self, Request};
+use crate::journal::View;
+use crate::push::{self, Event, Events, Job, Paths, Tally};
+use crate::scan::Filter;
+use crate::status::collect::fill_from_journal;
+use crate::status::{Snapshot, counted, duration};
+
+/// How often the journal is asked how far a daemon is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+const EXAMPLES: &str = "\
+Examples:
+  outboxfs push ~/Pictures
+      Everything in ~/Pictures that is new or has changed since the last push or mount.
+  outboxfs push ~/Pictures/2024
+      Of a directory that was pushed or mounted before, only this folder.
+  outboxfs push /srv/rig --remote 's3://rig-7/raw?endpoint=https://s3.example.org' --dry-run
+      What would be sent, how much, and why.
+  find /srv/rig -name '*.jpg' -mmin -60 | outboxfs push /srv/rig --files-from - --json
+      Only what is listed, and an event for each file.
+
+Files called .outboxignore leave out what their lines say, with the rules of .gitignore.
+
+Exit codes:
+  0  everything is delivered (with --scan-only: recorded)
+  1  something is left, has failed, or could not be read
+  2  wrong usage, or refused before anything was changed";
+
+/// Deliver what a directory holds, without mounting it.
+///
+/// What is new or has changed is recorded in the journal and delivered; then this ends. Whatever
+/// interrupts it, the next push or mount goes on. A directory that is mounted is delivered by its
+/// daemon, and this waits for it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[command(mut_arg("settle", |arg| arg.hide(true)))]
+#[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
+#[command(mut_arg("allow_other", |arg| arg.hide(true)))]
+pub struct PushArgs {
+    /// A directory, or a folder or file in one that was pushed or mounted before.
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::AnyPath)]
+    path: PathBuf,
+
+    /// Record what is to be delivered, and deliver nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    scan_only: bool,
+
+    /// Say what would be sent, how much, and why; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Only files that match this glob (rules of .gitignore); may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+
+    /// No files or folders that match this glob (rules of .gitignore); may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+
+    /// No files larger than this: 500K, 20M, 1.5G, 4GiB.
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<Bytes>,
+
+    /// Send also what the remote has already with the same size and checksum.
+    #[arg(long)]
+    no_skip_existing: bool,
+
+    /// Only the files listed in FILE, one a line, relative to DIR or absolute; - is standard
+    /// input. A line that begins with { is a JSON object with the member "path".
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+
+    /// The listed files are separated by NUL bytes, not lines.
+    #[arg(short = '0', long, requires = "files_from")]
+    null: bool,
+
+    /// One JSON object a line for each event; docs/cli.md lists them.
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+
+    /// No progress and no summary; only what goes wrong.
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Append a log of every delivery to this file.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    log_file: Option<PathBuf>,
+
+    /// Log to standard error, in detail.
+    #[arg(long)]
+    debug: bool,
+
+    /// A TOML file with settings.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_CONFIG",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
+    let settings = match &args.config {
+        Some(file) => args.settings.clone().over(Settings::from_file(file)?),
+        None => args.settings.clone(),
+    };
+    let filter = Filter::new(&args.include, &args.exclude, args.max_size.map(Bytes::get))
+        .map_err(Error::Refused)?;
+    let tree = tree::find(&args.path, settings.journal.as_deref())?;
+    if args.dry_run {
+        refuse_list_with_dry_run(&args)?;
+        return dry_run::run(&tree, &filter, args.json);
+    }
+    log::for_command(args.debug, args.log_file.as_deref())?;
+    if let Some(journal) = tree
+        .journal
+        .clone()
+        .filter(|journal| control::is_served(journal))
+    {
+        return served(&args, &settings, &tree, &journal);
+    }
+    if let Some(mountpoint) = &tree.mountpoint {
+        return Err(Error::Failed(format!(
+            "the daemon of {} cannot be asked to scan; it delivers what is written, and 'cat {}' \
+             shows how far it is",
+            mountpoint.display(),
+            mountpoint.join(".upload/status").display()
+        )));
+    }
+    let settings = Settings {
+        journal: settings.journal.clone().or(tree.journal.clone()),
+        ..settings
+    };
+    let places = Places::from_env()?;
+    let directory = tree.directory.clone();
+    let settings = config::resolve(settings, directory.clone(), directory, &places)?;
+    by_ourselves(&args, settings, tree, filter)
+}
+
+fn refuse_list_with_dry_run(args: &PushArgs) -> Result<(), Error> {
+    match args.files_from {
+        Some(_) => Err(Error::Refused(
+            "--dry-run looks at folders; leave out --files-from".to_owned(),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Nobody has the directory: scan and deliver.
+fn by_ourselves(
+    args: &PushArgs,
+    settings: MountSettings,
+    tree: Tree,
+    filter: Filter,
+) -> Result<ExitCode, Error> {
+    let started = Instant::now();
+    let quiet = args.quiet || args.json;
+    let mut display = Display::new(quiet);
+    let told = display.lines();
+    let json = args.json;
+    let events = Arc::new(Events::new(move |event| match (json, event) {
+        (true, event) => say_json(&event),
+        (
+            false,
+            Event::Failed {
+                path,
+                error,
+                will_retry: false,
+                ..
+            },
+        ) => {
+            told(&format!("{path}: {error}"));
+        }
+        (false, _) => {}
+    }));
+    let job = Job {
+        paths: match &args.files_from {
+            Some(list) => Paths::Listed(listed(list, args.null, &tree, events.clone())?),
+            None => Paths::Below(tree.below.clone()),
+        },
+        settings,
+        filter,
+        skip_existing: !args.no_skip_existing,
+        scan_only: args.scan_only,
+    };
+    let its_events = events.clone();
+    let outcome = push::run(job, &events, |source| {
+        display.follow(quiet, move || {
+            let tally = its_events.tally();
+            Some(HowFar {
+                done_files: tally.uploaded_files + tally.skipped_files,
+                done_bytes: tally.uploaded_bytes + tally.skipped_bytes,
+                snapshot: source.snapshot().ok()?,
+            })
+        });
+    })
+    .map_err(|error| Error::Failed(error.to_string()))?;
+    drop(display);
+    let tally = events.tally();
+    let left = match args.scan_only {
+        true => None,
+        false => left::sentence(&outcome.snapshot),
+    };
+    let complete = left.is_none() && tally.unreadable == 0 && !outcome.interrupted;
+    let took = started.elapsed();
+    if args.json {
+        say_json(&Summary::new(&tally, &outcome.snapshot, complete, took));
+    } else if !args.quiet {
+        say(&summary(&tally, args.scan_only, took));
+    }
+    if outcome.interrupted {
+        complain("told to stop; the next push or mount goes on");
+    }
+    if let Some(left) = left {
+        complain(&left);
+    }
+    if tally.unreadable > 0 {
+        complain(&format!(
+            "not looked at: {}",
+            counted(tally.unreadable, "unreadable or missing path")
+        ));
+    }
+    Ok(exit_code(complete))
+}
+
+fn exit_code(complete: bool) -> ExitCode {
+    match complete {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(FAILED),
+    }
+}
+
+/// A daemon, or another push, has the directory: ask it, and wait.
+fn served(
+    args: &PushArgs,
+    settings: &Settings,
+    tree: &Tree,
+    journal: &Path,
+) -> Result<ExitCode, Error> {
+    let given = Settings {
+        journal: None,
+        ..settings.clone()
+    };
+    let filtered = !args.include.is_empty()
+        || !args.exclude.is_empty()
+        || args.max_size.is_some()
+        || args.files_from.is_some();
+    if given != Settings::default() || filtered {
+        complain(
+            "warning: a mount or another push has this directory; its settings hold, and it \
+             delivers everything there",
+        );
+    }
+    let started = Instant::now();
+    let quiet = args.quiet || args.json;
+    let mut display = Display::new(quiet);
+    let its_journal = journal.to_owned();
+    display.follow(quiet, move || how_far(&its_journal));
+    let asked = control::ask(journal, &Request::scan(&tree.below));
+    match asked {
+        Some(Ok(_)) => {}
+        Some(Err(error)) => return Err(Error::Failed(error)),
+        None => return Err(gone(&tree.directory)),
+    }
+    let failed = |error: crate::journal::JournalError| Error::Failed(error.to_string());
+    let view = View::open(journal).map_err(failed)?;
+    let pending = loop {
+        let pending = view.pending_below(&tree.below).map_err(failed)?;
+        if pending.queued == 0 || args.scan_only {
+            break pending;
+        }
+        if !control::is_served(journal) {
+            return Err(gone(&tree.directory));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    };
+    drop(display);
+    let mut snapshot = Snapshot {
+        directory: tree.directory.display().to_string(),
+        ..Snapshot::default()
+    };
+    fill_from_journal(&view, &mut snapshot).map_err(failed)?;
+    let complete = args.scan_only || pending.failed + pending.suspect == 0;
+    if args.json {
+        let summary = Summary::new(&Tally::default(), &snapshot, complete, started.elapsed());
+        say_json(&summary);
+    } else if !complete {
+        complain(&format!(
+            "left: {}, {}; 'outboxfs status' shows why",
+            counted(pending.failed, "failed file"),
+            counted(pending.suspect, "suspect file")
+        ));
+    } else if !args.quiet {
+        let took = duration(started.elapsed().as_millis() as u64);
+        say(&format!(
+            "everything is delivered, by the process that has the directory ({took})\n"
+        ));
+    }
+    Ok(exit_code(complete))
+}
+
+fn gone(directory: &Path) -> Error {
+    Error::Failed(format!(
+        "the process that had {} has ended; push again",
+        directory.display()
+    ))
+}
+
+fn how_far(journal: &Path) -> Option<HowFar> {
+    let mut snapshot = Snapshot::default();
+    let view = View::open(journal).ok()?;
+    fill_from_journal(&view, &mut snapshot).ok()?;
+    Some(HowFar {
+        done_files: snapshot.delivered_files,
+        done_bytes: snapshot.delivered_bytes,
+        snapshot,
+    })
+}
+
+/// The last event.
+#[derive(Serialize)]
+struct Summary {
+    event: &'static str,
+    complete: bool,
+    #[serde(flatten)]
+    tally: Tally,
+    /// What the journal says at the end.
+    failed_files: u64,
+    suspect_files: u64,
+    left_files: u64,
+    left_bytes: u64,
+    left_rows: u64,
+    milliseconds: u64,
+}
+
+impl Summary {
+    fn new(tally: &Tally, snapshot: &Snapshot, complete: bool, took: Duration) -> Self {
+        Self {
+            event: "summary",
+            complete,
+            tally: *tally,
+            failed_files: snapshot.failed_files,
+            suspect_files: snapshot.suspect_files,
+            left_files: snapshot.queued_files,
+            left_bytes: snapshot.queued_bytes,
+            left_rows: snapshot.queued_rows + snapshot.failed_rows,
+            milliseconds: took.as_millis() as u64,
+        }
+    }
+}
+
+/// One line of JSON on standard output.
+pub fn say_json(value: &impl Serialize) {
+    // Fails only for maps with keys that are no text, and there are none.
+    if let Ok(mut line) = serde_json::to_string(value) {
+        line.push('\n');
+        say(&line);
+    }
+}
+
+/// `uploaded 12 files (3.0 MB) in 4 s, 700 kB/s; 3 files (1.0 MB) were there already`
+fn summary(tally: &Tally, scan_only: bool, took: Duration) -> String {
+    let amount =
+        |files: u64, bytes: u64| format!("{} ({})", counted(files, "file"), DecimalBytes(bytes));
+    let time = duration(took.as_millis() as u64);
+    let mut text = match scan_only {
+        true => format!(
+            "queued {} in {time}; the next push or mount delivers them",
+            amount(tally.queued_files, tally.queued_bytes)
+        ),
+        false if tally.uploaded_files == 0 => format!("nothing to upload, in {time}"),
+        false => {
+            let rate = tally.uploaded_bytes as f64 / took.as_secs_f64().max(0.001);
+            format!(
+                "uploaded {} in {time}, {}/s",
+                amount(tally.uploaded_files, tally.uploaded_bytes),
+                DecimalBytes(rate as u64)
+            )
+        }
+    };
+    if tally.skipped_files > 0 {
+        let skipped = amount(tally.skipped_files, tally.skipped_bytes);
+        text += &format!("; {skipped} were there already");
+    }
+    if tally.too_large_files > 0 {
+        text += &format!(
+            "; {} larger than --max-size left out",
+            HumanCount(tally.too_large_files)
+        );
+    }
+    text + "\n"
+}

@@ -1,0 +1,156 @@
+//! What has been delivered, file by file, for comparing it with the remote; and what has not.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{JournalError, View};
+use crate::path::RelPath;
+
+/// A file, and what the remote answered when it was delivered last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    pub path: RelPath,
+    /// Whether the remote has its last version; if not, the rest says nothing.
+    pub current: bool,
+    pub size: u64,
+    pub hash: blake3::Hash,
+    pub etag: Option<String>,
+    /// Whether a thumbnail was delivered with it.
+    pub thumbnail: bool,
+}
+
+/// What waits or has failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    pub queued: u64,
+    pub failed: u64,
+    pub suspect: u64,
+}
+
+/// The folders from `?1` on, itself included.
+const BELOW: &str = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
+                     SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
+
+/// The columns of [`proved`].
+const PROVED: &str =
+    "name, size, hash, etag, thumbnail = 1, delivered = version AND hash IS NOT NULL";
+
+fn proved(folder: &RelPath, row: &Row<'_>) -> Result<Proved, JournalError> {
+    Ok(Proved {
+        path: folder.join(&row.get::<_, Vec<u8>>(0)?),
+        size: row.get::<_, i64>(1)? as u64,
+        hash: blake3::Hash::from_bytes(row.get::<_, Option<_>>(2)?.unwrap_or_default()),
+        etag: row.get(3)?,
+        thumbnail: row.get(4)?,
+        current: row.get(5)?,
+    })
+}
+
+impl View {
+    /// Calls `each` for the file at `path`, or for every file from the folder `path` on.
+    pub fn each_proved(
+        &self,
+        path: &RelPath,
+        mut each: impl FnMut(Proved),
+    ) -> Result<(), JournalError> {
+        let Some(id) = self.folder_id(path)? else {
+            return self.one_proved(path, each);
+        };
+        let mut folders = vec![(id, path.clone())];
+        let mut files = self.conn.prepare_cached(&format!(
+            "SELECT {PROVED} FROM file WHERE folder_id = ? ORDER BY name"
+        ))?;
+        let mut children = self
+            .conn
+            .prepare_cached("SELECT id, name FROM folder WHERE parent_id = ? ORDER BY name DESC")?;
+        while let Some((id, path)) = folders.pop() {
+            let mut rows = files.query([id])?;
+            while let Some(row) = rows.next()? {
+                each(proved(&path, row)?);
+            }
+            let mut rows = children.query([id])?;
+            while let Some(row) = rows.next()? {
+                folders.push((row.get(0)?, path.join(&row.get::<_, Vec<u8>>(1)?)));
+            }
+        }
+        Ok(())
+    }
+
+    fn one_proved(&self, path: &RelPath, mut each: impl FnMut(Proved)) -> Result<(), JournalError> {
+        let Some((folder, name)) = path.split() else {
+            return Ok(());
+        };
+        let Some(id) = self.folder_id(&folder)? else {
+            return Ok(());
+        };
+        let mut file = self.conn.prepare_cached(&format!(
+            "SELECT {PROVED} FROM file WHERE folder_id = ? AND name = ?"
+        ))?;
+        let mut rows = file.query(params![id, name])?;
+        while let Some(row) = rows.next()? {
+            each(proved(&folder, row)?);
+        }
+        Ok(())
+    }
+
+    /// What is not delivered of the file `path`, or from the folder `path` on. In time that grows with the number of
+    /// folders there.
+    pub fn pending_below(&self, path: &RelPath) -> Result<Pending, JournalError> {
+        let Some(id) = self.folder_id(path)? else {
+            return self.pending_file(path);
+        };
+        let sums = self
+            .conn
+            .prepare_cached(&format!(
+                "{BELOW} SELECT coalesce(sum(state < 2), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0)
+                 FROM work WHERE folder_id IN below"
+            ))?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let (queued, failed, suspect): (i64, i64, i64) = sums;
+        Ok(Pending {
+            queued: queued as u64,
+            failed: failed as u64,
+            suspect: suspect as u64,
+        })
+    }
+
+    fn pending_file(&self, path: &RelPath) -> Result<Pending, JournalError> {
+        let Some((folder, name)) = path.split() else {
+            return Ok(Pending::default());
+        };
+        let Some(id) = self.folder_id(&folder)? else {
+            return Ok(Pending::default());
+        };
+        let state: Option<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT state FROM work JOIN file ON file.id = work.file_id
+                 WHERE file.folder_id = ? AND file.name = ?",
+            )?
+            .query_row(params![id, name], |row| row.get(0))
+            .optional()?;
+        Ok(Pending {
+            queued: (state < Some(2) && state.is_some()).into(),
+            failed: (state == Some(2)).into(),
+            suspect: (state == Some(3)).into(),
+        })
+    }
+
+    /// The files of a folder that are not delivered, by name: the error of the last attempt, if
+    /// there was one.
+    pub fn waiting_files(
+        &self,
+        folder: &RelPath,
+    ) -> Result<HashMap<Vec<u8>, Option<String>>, JournalError> {
+        let Some(id) = self.folder_id(folder)? else {
+            return Ok(HashMap::new());
+        };
+        let mut statement = self.conn.prepare_cached(
+            "SELECT file.name, work.error FROM work JOIN file ON file.id = work.file_id
+             WHERE work.folder_id = ?",
+        )?;
+        let files = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(files.collect::<Result<_, _>>()?)
+    }
+}

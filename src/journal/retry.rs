@@ -1,0 +1,58 @@
+//! Trying again what has failed, because somebody asks for it.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::store::Store;
+use super::{JournalError, now_ms};
+use crate::path::RelPath;
+
+/// The folders from `?1` on, itself included.
+const BELOW: &str = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
+                     SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
+
+impl Store {
+    /// See [`super::Journal::retry`]. A path is a file's, a folder's, or nobody's.
+    pub(super) fn retry(&mut self, path: &RelPath) -> Result<u64, JournalError> {
+        let now = now_ms();
+        if let Some(id) = self.file_id(path)? {
+            return self.retry_file(id, now);
+        }
+        let Some(id) = self.folder_id(path)? else {
+            return Ok(0);
+        };
+        // By what is in trouble, of which there is little, not by folder, of which there are many.
+        let below = match path.is_root() {
+            true => String::new(),
+            false => " AND folder_id IN below".to_owned(),
+        };
+        let files = self
+            .conn
+            .prepare_cached(&format!(
+                "{BELOW} UPDATE work SET state = 0, due_at = ?2, attempts = 0, error = NULL, failed_at = NULL
+                 WHERE error IS NOT NULL AND state IN (0, 2){below}"
+            ))?
+            .execute(params![id, now])?;
+        let below = below.replace("folder_id", "id");
+        let rows = self
+            .conn
+            .prepare_cached(&format!(
+                "{BELOW} UPDATE folder SET row_state = 1, row_due = ?2, row_attempts = 0, row_error = NULL,
+                     row_failed_at = NULL
+                 WHERE row_error IS NOT NULL AND row_state IN (1, 2){below}"
+            ))?
+            .execute(params![id, now])?;
+        Ok((files + rows) as u64)
+    }
+
+    fn retry_file(&mut self, id: i64, now: i64) -> Result<u64, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached(
+                "UPDATE work SET state = 0, due_at = ?2, attempts = 0, error = NULL, failed_at = NULL
+                 WHERE file_id = ?1 AND error IS NOT NULL AND state IN (0, 2) RETURNING 1",
+            )?
+            .query_row(params![id, now], |row| row.get::<_, i64>(0))
+            .optional()?
+            .map_or(0, |count| count as u64))
+    }
+}

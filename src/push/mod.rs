@@ -1,0 +1,317 @@
+//! A push: what lies in a directory that nobody has mounted is scanned and delivered; then it ends.
+//! From the journal on it is what a mount does.
+//!
+//! One thread of its own where paths are listed by
+//! somebody: `paths` hands them to the scan a batch at a time. It ends with the process at the
+//! latest: reading a standard input that nobody closes cannot be broken off.
+
+mod events;
+mod existing;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+pub use events::{Event, Events, Tally};
+pub use existing::prefix;
+
+use crate::config::MountSettings;
+use crate::control;
+use crate::daemon::lock::{Lock, State};
+use crate::daemon::{DaemonError, delivery_options, duplicate, failed, identity, open_directory};
+use crate::delivery::{Delivery, Drained, Observer};
+use crate::journal::{self, Journal, JournalError};
+use crate::path::RelPath;
+use crate::remote::{self, Remote};
+use crate::rows::{self, RowSink};
+use crate::scan::{self, Filter, Scan, ScanHandle};
+use crate::status::Snapshot;
+use crate::status::collect::{self, Source};
+
+/// How long remote and row sink may take to answer before a push gives up at once.
+const ANSWER: Duration = Duration::from_secs(10);
+/// A push ends when nothing has arrived for so long: twice the longest pause between two attempts.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long uploads that are on their way may take to end when told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often is looked whether something has ended.
+const LOOK: Duration = Duration::from_millis(10);
+/// Listed paths that are scanned together.
+const TOGETHER: usize = 512;
+
+/// What is to be pushed, and how.
+pub struct Job {
+    /// Where; the mount point is not used.
+    pub settings: MountSettings,
+    pub paths: Paths,
+    pub filter: Filter,
+    /// Whether to look what the remote has already.
+    pub skip_existing: bool,
+    /// Record only.
+    pub scan_only: bool,
+}
+
+pub enum Paths {
+    /// A file or folder with all below it.
+    Below(RelPath),
+    /// These, as they come; ends when the sender is dropped.
+    Listed(Receiver<RelPath>),
+}
+
+/// How a push ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the journal says.
+    pub snapshot: Snapshot,
+    /// Told to stop before the end.
+    pub interrupted: bool,
+}
+
+/// Pushes; `started` gets what progress is read from.
+pub fn run(
+    job: Job,
+    events: &Arc<Events>,
+    started: impl FnOnce(Source),
+) -> Result<Outcome, DaemonError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let settings = &job.settings;
+    let directory = open_directory(settings)?;
+    let mut lock = Lock::acquire(&directory, settings)?;
+    let places = match job.scan_only {
+        true => None,
+        false => Some(runtime.block_on(Places::open(settings))?),
+    };
+    lock.take_journal(settings)?;
+    let (device, inode) = identity(&directory)?;
+    let journal = Journal::open(journal::Options {
+        path: settings.journal.clone(),
+        directory: settings.directory.clone(),
+        device,
+        inode,
+        // Nobody is writing through us: there is nothing to wait for.
+        settle: Duration::ZERO,
+        has_rows: !settings.rows.is_empty(),
+    })
+    .map_err(failed)?;
+    lock.write_state(State::Pushing);
+    let stop = stop_on_signals()?;
+
+    let below = match &job.paths {
+        Paths::Below(path) => path.clone(),
+        Paths::Listed(_) => RelPath::root(),
+    };
+    journal.retry(&below).map_err(failed)?;
+    let scan = Scan::start(
+        journal.clone(),
+        duplicate(&directory)?,
+        scan::Options {
+            filter: job.filter,
+            observer: Some(events.clone()),
+        },
+    )
+    .map_err(failed)?;
+    let control = control::Server::start(journal.clone(), scan.handle(), control::Place::Bare);
+    if let Err(error) = &control {
+        tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");
+    }
+    let work = Work {
+        scan: scan.handle(),
+        stop,
+    };
+    let delivery = match &places {
+        Some(places) => {
+            let below = job.skip_existing.then(|| below.clone());
+            let remote = places.remote(below, &journal, events)?;
+            let observed = events.clone();
+            let mut options = delivery_options(settings);
+            options.settle = Duration::ZERO;
+            options.observer = Some(Observer(Arc::new(move |claim, outcome, took| {
+                observed.attempted(claim, outcome, took);
+            })));
+            let _in_runtime = runtime.enter();
+            let backing = duplicate(&directory)?;
+            let rows = places.rows.clone();
+            Some(Delivery::start(journal.clone(), backing, remote, rows, options).map_err(failed)?)
+        }
+        None => None,
+    };
+    let progress = delivery
+        .as_ref()
+        .map(Delivery::progress)
+        .unwrap_or_default();
+    let fixed = Snapshot {
+        directory: settings.directory.display().to_string(),
+        journal: settings.journal.display().to_string(),
+        ..Snapshot::default()
+    };
+    started(Source::new(&journal, progress, scan.looked_at(), fixed.clone()).map_err(failed)?);
+
+    let result = runtime.block_on(work.go(job.paths, delivery.as_ref()));
+    drop(control);
+    lock.write_state(State::Draining);
+    scan.stop();
+    if let Some(delivery) = delivery {
+        runtime.block_on(delivery.stop(GRACE));
+    }
+    let interrupted = result.map_err(failed)?;
+    let mut snapshot = fixed;
+    collect::fill_from_journal(&journal.view().map_err(failed)?, &mut snapshot).map_err(failed)?;
+    // What is still on its way after the grace does not hold up the end.
+    runtime.shutdown_background();
+    Ok(Outcome {
+        snapshot,
+        interrupted,
+    })
+}
+
+struct Work {
+    scan: ScanHandle,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work {
+    /// Scans and delivers to the end; true if told to stop before.
+    async fn go(&self, paths: Paths, delivery: Option<&Delivery>) -> Result<bool, JournalError> {
+        let complete = match paths {
+            Paths::Below(path) => {
+                let scanned = self.scan.tree(path, None)?;
+                self.end_of(&scanned).await?
+            }
+            Paths::Listed(paths) => self.end_of(&self.listed(paths)?).await?,
+        };
+        if !complete {
+            return Ok(true);
+        }
+        let Some(delivery) = delivery else {
+            return Ok(false);
+        };
+        tokio::select! {
+            drained = delivery.drain(PATIENCE) => {
+                if drained? == Drained::Stalled {
+                    tracing::warn!("nothing arrives any more; the journal keeps what is left");
+                }
+                Ok(false)
+            }
+            () = self.stopped() => Ok(true),
+        }
+    }
+
+    /// Hands listed paths to the scan.
+    fn listed(&self, paths: Receiver<RelPath>) -> Result<scan::Done, JournalError> {
+        let (done, told) = crossbeam_channel::bounded(1);
+        let scan = self.scan.clone();
+        std::thread::Builder::new()
+            .name("paths".into())
+            .spawn(move || {
+                while let Ok(first) = paths.recv() {
+                    let batch = std::iter::once(first).chain(paths.try_iter().take(TOGETHER - 1));
+                    let scanned = scan.list(batch.collect(), None).map(|done| done.recv());
+                    match scanned {
+                        Ok(Ok(Ok(true))) => {}
+                        Ok(Ok(result)) => {
+                            let _ = done.send(result);
+                            return;
+                        }
+                        Ok(Err(_)) => return,
+                        Err(error) => {
+                            let _ = done.send(Err(error));
+                            return;
+                        }
+                    }
+                }
+                let _ = done.send(Ok(true));
+            })
+            .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?;
+        Ok(told)
+    }
+
+    /// True when a scan is through, false when told to stop before.
+    async fn end_of(&self, scanned: &scan::Done) -> Result<bool, JournalError> {
+        loop {
+            match scanned.try_recv() {
+                Ok(result) => return result,
+                Err(TryRecvError::Disconnected) => return Err(JournalError::Closed),
+                Err(TryRecvError::Empty) => {}
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn stopped(&self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+struct Places {
+    remote: Arc<dyn Remote>,
+    rows: Option<Arc<dyn RowSink>>,
+}
+
+impl Places {
+    /// Opens both and sees that they work: somebody is waiting for this push.
+    async fn open(settings: &MountSettings) -> Result<Self, DaemonError> {
+        let remote = remote::open(&settings.remote).await.map_err(failed)?;
+        let rows = rows::open_configured(settings).map_err(failed)?;
+        let silent = |who: String| {
+            failed(format!(
+                "{who} has not answered for {} seconds",
+                ANSWER.as_secs()
+            ))
+        };
+        tokio::time::timeout(ANSWER, remote.probe())
+            .await
+            .map_err(|_| silent(remote.describe()))?
+            .map_err(failed)?;
+        if let Some(rows) = &rows {
+            tokio::time::timeout(ANSWER, rows.probe())
+                .await
+                .map_err(|_| silent(rows.describe()))?
+                .map_err(failed)?;
+        }
+        Ok(Self { remote, rows })
+    }
+
+    /// The remote to deliver to; with `skip_existing`, one that knows what is there below it.
+    fn remote(
+        &self,
+        skip_existing: Option<RelPath>,
+        journal: &Journal,
+        events: &Arc<Events>,
+    ) -> Result<Arc<dyn Remote>, DaemonError> {
+        events.set_remote(self.remote.clone());
+        let Some(below) = skip_existing else {
+            return Ok(self.remote.clone());
+        };
+        let totals = journal.view().and_then(|view| view.totals());
+        let delivered = totals.map_err(failed)?.delivered_files;
+        Ok(Arc::new(existing::SkipExisting::new(
+            self.remote.clone(),
+            events.clone(),
+            below,
+            delivered,
+        )))
+    }
+}
+
+/// Set by the first SIGINT or SIGTERM; the second one ends the process where it is, as the journal
+/// bears.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, DaemonError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let second = signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone());
+        second.map_err(failed)?;
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    Ok(stop)
+}

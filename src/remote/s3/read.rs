@@ -1,0 +1,143 @@
+//! Asking an S3 service for what it has: listings, metadata, content; and removing it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::{PATIENCE, S3Remote, failure, unquoted};
+use crate::remote::{Each, Key, Listed, ObjectInfo, RemoteError, Sink};
+
+/// `ListObjectsV2`, a thousand objects a request.
+pub(super) async fn list(
+    remote: &S3Remote,
+    prefix: &str,
+    each: Each<'_>,
+) -> Result<(), RemoteError> {
+    let prefix = remote.address.object_name(prefix);
+    let above = remote.address.object_name("");
+    let what = format!("listing {prefix}");
+    let mut next: Option<String> = None;
+    loop {
+        let request = remote
+            .client
+            .list_objects_v2()
+            .bucket(&remote.address.bucket)
+            .prefix(&prefix)
+            .set_continuation_token(next)
+            .send();
+        let page = in_time(remote, &what, request)
+            .await?
+            .map_err(|error| failure::explain(&remote.address, &what, &error))?;
+        for object in page.contents() {
+            let Some(key) = object.key().and_then(|key| key.strip_prefix(&above)) else {
+                continue;
+            };
+            each(Listed {
+                key: key.to_owned(),
+                size: object.size().unwrap_or(0).max(0) as u64,
+                etag: object.e_tag().map(unquoted),
+            });
+        }
+        next = page.next_continuation_token().map(str::to_owned);
+        if next.is_none() || page.is_truncated() == Some(false) {
+            return Ok(());
+        }
+    }
+}
+
+pub(super) async fn head(remote: &S3Remote, key: &Key) -> Result<Option<ObjectInfo>, RemoteError> {
+    let what = format!("asking for {key}");
+    let request = remote
+        .client
+        .head_object()
+        .bucket(&remote.address.bucket)
+        .key(remote.address.object_name(key.as_str()))
+        .send();
+    match in_time(remote, &what, request).await? {
+        Ok(answer) => Ok(Some(ObjectInfo {
+            size: answer.content_length().unwrap_or(0).max(0) as u64,
+            etag: answer.e_tag().map(unquoted),
+            blake3: answer
+                .metadata()
+                .and_then(|metadata| metadata.get("blake3"))
+                .and_then(|hex| blake3::Hash::from_hex(hex).ok()),
+        })),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(failure::explain(&remote.address, &what, &error)),
+    }
+}
+
+pub(super) async fn get(
+    remote: &S3Remote,
+    key: &Key,
+    sink: Sink<'_>,
+) -> Result<Option<u64>, RemoteError> {
+    let what = format!("reading {key}");
+    let request = remote
+        .client
+        .get_object()
+        .bucket(&remote.address.bucket)
+        .key(remote.address.object_name(key.as_str()))
+        .send();
+    let mut answer = match in_time(remote, &what, request).await? {
+        Ok(answer) => answer,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(failure::explain(&remote.address, &what, &error)),
+    };
+    let mut size = 0;
+    while let Some(bytes) = in_time(remote, &what, answer.body.next()).await? {
+        let bytes = bytes
+            .map_err(|error| RemoteError::transient(format!("{what} was broken off: {error}")))?;
+        size += bytes.len() as u64;
+        sink.write_all(&bytes).map_err(|error| {
+            RemoteError::permanent(format!("{what}: its content cannot be kept: {error}"))
+        })?;
+    }
+    match answer.content_length {
+        Some(promised) if promised as u64 != size => Err(RemoteError::transient(format!(
+            "{what} ended after {size} of {promised} bytes"
+        ))),
+        _ => Ok(Some(size)),
+    }
+}
+
+pub(super) async fn delete(remote: &S3Remote, key: &Key) -> Result<(), RemoteError> {
+    let what = format!("deleting {key}");
+    let request = remote
+        .client
+        .delete_object()
+        .bucket(&remote.address.bucket)
+        .key(remote.address.object_name(key.as_str()))
+        .send();
+    match in_time(remote, &what, request).await? {
+        Ok(_) => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
+        Err(error) => Err(failure::explain(&remote.address, &what, &error)),
+    }
+}
+
+/// An answer, or a piece of one, within our patience.
+async fn in_time<T>(
+    remote: &S3Remote,
+    what: &str,
+    answer: impl Future<Output = T>,
+) -> Result<T, RemoteError> {
+    let patience: Duration = PATIENCE;
+    tokio::time::timeout(patience, answer)
+        .await
+        .map_err(|_| failure::stalled(&remote.address, what, patience))
+}
+
+/// A 404 that is the object's and not the bucket's. HEAD has no body that could tell; that the
+/// bucket is there was found out before.
+fn is_missing<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
+    status == Some(404) && error.code() != Some("NoSuchBucket")
+}

@@ -1,0 +1,369 @@
+//! Walking a tree below the backing directory: what is there, compared with what is known.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::filter::{Filter, IGNORE_FILE, Ignores};
+use crate::journal::{FileStat, JournalError, Known};
+use crate::path::RelPath;
+
+/// Rules in an `.outboxignore` beyond this are not read, bytes.
+const LONGEST_RULES: usize = 1 << 20;
+
+/// A file that is not known, or is known otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Different {
+    pub name: Vec<u8>,
+    pub stat: FileStat,
+    pub is_new: bool,
+}
+
+/// What is known, and what becomes of what is found.
+pub trait Findings {
+    /// The known files of a folder, by name.
+    fn known(&mut self, folder: &RelPath) -> Result<HashMap<Vec<u8>, Known>, JournalError>;
+
+    fn known_file(&mut self, folder: &RelPath, name: &[u8]) -> Result<Option<Known>, JournalError>;
+
+    /// Of a folder: files that differ from what is known, and names that are known and not there.
+    /// Not called if there are neither.
+    fn differs(
+        &mut self,
+        folder: &RelPath,
+        found: Vec<Different>,
+        missing: Vec<Vec<u8>>,
+    ) -> Result<(), JournalError>;
+
+    /// A file or folder that cannot be looked at; the rest goes on.
+    fn trouble(&mut self, path: &RelPath, error: &io::Error);
+
+    /// A file that is larger than wanted.
+    fn too_large(&mut self, path: &RelPath, size: u64);
+}
+
+/// How to walk.
+pub struct Walker<'a> {
+    pub backing: &'a OwnedFd,
+    pub filter: &'a Filter,
+    /// Files that changed at this time (nanoseconds since 1970-01-01 UTC) or later are left out.
+    pub since: i64,
+    /// Whether a file that cannot be read is trouble now, instead of when it is sent.
+    pub must_read: bool,
+    pub looked_at: &'a AtomicU64,
+    pub stop: &'a AtomicBool,
+}
+
+/// One folder's share of [`Findings::differs`].
+struct Folder<'a> {
+    path: &'a RelPath,
+    fd: OwnedFd,
+    ignores: Ignores,
+    known: HashMap<Vec<u8>, Known>,
+    found: Vec<Different>,
+    children: Vec<Vec<u8>>,
+}
+
+impl Walker<'_> {
+    /// Looks at a file, or at a folder and all below it, folder by folder in the order of names.
+    /// Memory grows with depth and with the number of folders in one folder. Symbolic links are
+    /// not followed. False if stopped before the end.
+    pub fn walk(&self, path: &RelPath, to: &mut dyn Findings) -> Result<bool, JournalError> {
+        let ignores = match path.split() {
+            None => Ignores::default(),
+            Some((parent, name)) => {
+                let ignores = self.ignores_of(&parent);
+                match self.folder_holding(&parent, name) {
+                    Ok(None) => ignores,
+                    Ok(Some(folder)) => {
+                        self.one_file(&parent, name, folder, to)?;
+                        return Ok(true);
+                    }
+                    Err(error) => {
+                        self.gone(&parent, name, &error, to)?;
+                        return Ok(true);
+                    }
+                }
+            }
+        };
+        let mut folders = vec![(path.clone(), ignores)];
+        while let Some((path, ignores)) = folders.pop() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            self.folder(&path, ignores, to, &mut folders)?;
+        }
+        Ok(true)
+    }
+
+    /// The folder in which `name` is something else than a folder; `None` if it is a folder.
+    fn folder_holding(&self, parent: &RelPath, name: &[u8]) -> io::Result<Option<OwnedFd>> {
+        let folder = self.open(parent)?;
+        match stat(folder.as_fd(), name)? {
+            Some(found) if found.is_folder => Ok(None),
+            Some(_) => Ok(Some(folder)),
+            None => Err(Errno::NOENT.into()),
+        }
+    }
+
+    fn one_file(
+        &self,
+        parent: &RelPath,
+        name: &[u8],
+        fd: OwnedFd,
+        to: &mut dyn Findings,
+    ) -> Result<(), JournalError> {
+        let known = to.known_file(parent, name)?;
+        let mut folder = Folder {
+            path: parent,
+            fd,
+            ignores: Ignores::default(),
+            known: known
+                .map(|known| (name.to_vec(), known))
+                .into_iter()
+                .collect(),
+            found: Vec::new(),
+            children: Vec::new(),
+        };
+        self.file(name, &mut folder, to);
+        match folder.found.is_empty() {
+            true => Ok(()),
+            false => to.differs(parent, folder.found, Vec::new()),
+        }
+    }
+
+    fn gone(
+        &self,
+        parent: &RelPath,
+        name: &[u8],
+        error: &io::Error,
+        to: &mut dyn Findings,
+    ) -> Result<(), JournalError> {
+        to.trouble(&parent.join(name), error);
+        if error.kind() == io::ErrorKind::NotFound && to.known_file(parent, name)?.is_some() {
+            to.differs(parent, Vec::new(), vec![name.to_vec()])?;
+        }
+        Ok(())
+    }
+
+    fn folder(
+        &self,
+        path: &RelPath,
+        ignores: Ignores,
+        to: &mut dyn Findings,
+        folders: &mut Vec<(RelPath, Ignores)>,
+    ) -> Result<(), JournalError> {
+        // What is known is read first: what is removed in between is then merely missing twice,
+        // while a file that is made in between would look unknown.
+        let known = to.known(path)?;
+        let fd = match self.open(path) {
+            Ok(fd) => fd,
+            // Removed or renamed meanwhile; who did that has told the journal, or the next scan sees it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                to.trouble(path, &error);
+                return Ok(());
+            }
+        };
+        let mut folder = Folder {
+            path,
+            fd,
+            ignores,
+            known,
+            found: Vec::new(),
+            children: Vec::new(),
+        };
+        if let Err(error) = self.list(&mut folder, to) {
+            // Half a list: nothing can be said of what is not in it.
+            folder.known.clear();
+            to.trouble(path, &error);
+        }
+        let Folder {
+            ignores,
+            known,
+            found,
+            children,
+            ..
+        } = folder;
+        let missing: Vec<Vec<u8>> = known.into_keys().collect();
+        if !found.is_empty() || !missing.is_empty() {
+            to.differs(path, found, missing)?;
+        }
+        let children = children.into_iter().rev();
+        folders.extend(children.map(|name| (path.join(&name), ignores.clone())));
+        Ok(())
+    }
+
+    /// Looks at each entry; those that are known leave `known`.
+    fn list(&self, folder: &mut Folder<'_>, to: &mut dyn Findings) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&folder.fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                entries.push((name.to_vec(), entry.file_type()));
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let own_rules = entries.binary_search_by(|(name, _)| name.as_slice().cmp(IGNORE_FILE));
+        if own_rules.is_ok()
+            && let Some(text) = rules_in(folder.fd.as_fd())
+        {
+            folder.ignores = folder.ignores.with(folder.path, &text);
+        }
+        for (name, file_type) in entries {
+            match file_type {
+                FileType::Directory => self.child(name, folder),
+                FileType::RegularFile => self.file(&name, folder, to),
+                FileType::Unknown => match stat(folder.fd.as_fd(), &name)? {
+                    Some(found) if found.is_folder => self.child(name, folder),
+                    _ => self.file(&name, folder, to),
+                },
+                // Kept locally, never delivered.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn child(&self, name: Vec<u8>, folder: &mut Folder<'_>) {
+        let path = folder.path.join(&name);
+        if !self.filter.leaves_out(&path, true) && !folder.ignores.ignores(&path, true) {
+            folder.children.push(name);
+        }
+    }
+
+    fn file(&self, name: &[u8], folder: &mut Folder<'_>, to: &mut dyn Findings) {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
+        let known = folder.known.remove(name);
+        let found = match stat(folder.fd.as_fd(), name) {
+            Ok(Some(found)) if found.is_file => found,
+            // Gone meanwhile, or something else: never delivered.
+            Ok(_) => {
+                if let Some(known) = known {
+                    folder.known.insert(name.to_vec(), known);
+                }
+                return;
+            }
+            Err(error) => return to.trouble(&folder.path.join(name), &error),
+        };
+        let as_known = known.is_some_and(|known| {
+            !known.opened
+                && (known.size, known.mtime_ns, known.inode)
+                    == (found.stat.size, found.stat.mtime_ns, found.stat.inode)
+        });
+        if as_known || found.ctime_ns >= self.since {
+            return;
+        }
+        let path = folder.path.join(name);
+        if self.filter.leaves_out(&path, false) || folder.ignores.ignores(&path, false) {
+            return;
+        }
+        if self.filter.is_too_large(found.stat.size) {
+            return to.too_large(&path, found.stat.size);
+        }
+        if self.must_read
+            && let Err(error) = rustix::fs::accessat(
+                &folder.fd,
+                name,
+                Access::READ_OK,
+                AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW,
+            )
+            && error == Errno::ACCESS
+        {
+            return to.trouble(&path, &error.into());
+        }
+        folder.found.push(Different {
+            name: name.to_vec(),
+            stat: found.stat,
+            is_new: known.is_none(),
+        });
+    }
+
+    /// The rules that hold in `folder`, its own not included if it is where the walk begins.
+    fn ignores_of(&self, folder: &RelPath) -> Ignores {
+        let mut ignores = Ignores::default();
+        let mut at = RelPath::root();
+        let mut names = folder.components();
+        loop {
+            if let Some(text) = self.open(&at).ok().and_then(|fd| rules_in(fd.as_fd())) {
+                ignores = ignores.with(&at, &text);
+            }
+            match names.next() {
+                Some(name) => at = at.join(name),
+                None => return ignores,
+            }
+        }
+    }
+
+    fn open(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = if path.is_root() {
+            std::path::Path::new(".")
+        } else {
+            path.as_path()
+        };
+        Ok(rustix::fs::openat2(
+            self.backing,
+            path,
+            flags,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )?)
+    }
+}
+
+/// The text of a folder's `.outboxignore`, if it has one that can be read.
+fn rules_in(folder: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, IGNORE_FILE, flags, Mode::empty()).ok()?;
+    let mut text = Vec::new();
+    std::fs::File::from(file)
+        .take(LONGEST_RULES as u64)
+        .read_to_end(&mut text)
+        .ok()?;
+    Some(text)
+}
+
+struct Found {
+    is_file: bool,
+    is_folder: bool,
+    stat: FileStat,
+    ctime_ns: i64,
+}
+
+/// `None` if the entry is gone.
+fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Found>> {
+    let stat = match rustix::fs::statx(
+        folder,
+        name,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC,
+        StatxFlags::BASIC_STATS,
+    ) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let nanoseconds = |time: rustix::fs::StatxTimestamp| {
+        time.tv_sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(i64::from(time.tv_nsec))
+    };
+    let file_type = FileType::from_raw_mode(u32::from(stat.stx_mode));
+    Ok(Some(Found {
+        is_file: file_type == FileType::RegularFile,
+        is_folder: file_type == FileType::Directory,
+        stat: FileStat {
+            size: stat.stx_size,
+            mtime_ns: nanoseconds(stat.stx_mtime),
+            inode: stat.stx_ino,
+            links: u64::from(stat.stx_nlink),
+        },
+        ctime_ns: nanoseconds(stat.stx_ctime),
+    }))
+}
