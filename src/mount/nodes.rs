@@ -19,6 +19,9 @@ pub(super) type NodeId = u64;
 /// The mount's root, by the protocol.
 pub(super) const ROOT: NodeId = 1;
 
+/// A table of fewer nodes is not worth shrinking.
+const LARGE_TABLE: usize = 1 << 16;
+
 /// Where a node is to be found.
 pub(super) enum Place {
     Root,
@@ -189,9 +192,17 @@ impl Nodes {
         };
         node.lookups = node.lookups.saturating_sub(count);
         let dropped = remove_if_unused(&mut table, id);
+        let shrink = table.capacity() > LARGE_TABLE && table.len() < table.capacity() / 8;
+        if shrink {
+            let capacity = table.len() * 2;
+            table.shrink_to(capacity);
+        }
         // Closing a descriptor may truncate a large file: not under the lock.
         drop(table);
         drop(dropped);
+        if shrink {
+            give_back_memory();
+        }
     }
 
     /// Keeps the node as if the kernel knew it, until it is forgotten once more. False if there is
@@ -281,6 +292,15 @@ impl Nodes {
         drop(table);
         drop(dropped);
     }
+}
+
+/// What a walk over many files took is scattered over the heap, where it stays by default.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number; malloc_trim(3) may be called at any time.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Nodes taken out of the table, to be dropped when its lock is released.
