@@ -53,8 +53,8 @@ pub fn is_picture(head: &[u8]) -> bool {
     recognise::kind(head).is_some()
 }
 
-/// Makes the thumbnail of `picture`, a whole file in memory. Never panics; memory is bounded by
-/// `options.max_memory` and `options.max_pixels`.
+/// Makes the thumbnail of `picture`, a whole file in memory. Never panics; time and memory are bounded
+/// by `options`. It takes tens of milliseconds of one core, so it belongs on a worker.
 ///
 /// # Errors
 ///
