@@ -329,3 +329,22 @@ fn the_size_and_quality_asked_for_are_honoured() {
     };
     assert!(size(95) > size(20));
 }
+
+#[test]
+#[cfg(feature = "webp")]
+fn a_build_with_webp_writes_it() {
+    let options: Options = "60x40,format=webp,quality=70".parse().unwrap();
+    let png = encode(&DynamicImage::from(quarters(90, 60)), ImageFormat::Png);
+    let made = make(&png, &options).unwrap();
+    let pixels = image::load_from_memory_with_format(&made.bytes, ImageFormat::WebP);
+    assert_eq!(pixels.unwrap().into_rgb8().dimensions(), (60, 40));
+}
+
+#[test]
+#[cfg(feature = "avif")]
+fn a_build_with_avif_writes_it() {
+    let options: Options = "60x40,format=avif,quality=70".parse().unwrap();
+    let png = encode(&DynamicImage::from(quarters(90, 60)), ImageFormat::Png);
+    let made = make(&png, &options).unwrap();
+    assert_eq!(&made.bytes[4..12], b"ftypavif");
+}
