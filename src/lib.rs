@@ -19,6 +19,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod delivery;
 pub mod derive;
 pub mod journal;
@@ -26,4 +27,5 @@ pub mod mount;
 pub mod path;
 pub mod remote;
 pub mod rows;
+pub mod scan;
 pub mod status;

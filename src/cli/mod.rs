@@ -1,7 +1,118 @@
-//! The command line: one file a command.
+//! The command line: one file a command, and what commands share. Translates what people write to
+//! settings, and what happened to sentences and exit codes; decides nothing else.
 
+mod background;
+mod holders;
+mod left;
+mod log;
+mod mount;
+mod mounts;
+mod preflight;
+mod status;
+mod unmount;
+mod usage;
+
+use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+use crate::status::one_line;
+
+/// Something is left or failed.
+const FAILED: u8 = 1;
+/// The command line is wrong, or what it asks for was refused before anything was done.
+const REFUSED: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  outboxfs mount ~/Pictures
+      Everything written to ~/Pictures is delivered to a directory on this machine.
+  outboxfs mount /srv/rig --remote 's3://rig-7/raw?endpoint=https://s3.example.org'
+      The same, to an S3 bucket.
+  cat ~/Pictures/.upload/status
+      How far it is, and whether it is safe to unplug.
+  outboxfs unmount ~/Pictures --timeout 10m
+      Deliver the rest, wait for it ten minutes at most.
+
+Exit codes:
+  0  done
+  1  something is left to deliver, or something failed
+  2  wrong usage, or refused before anything was changed";
+
+/// A filesystem that syncs on write: mount a directory, let any program write into it, and every
+/// file that is closed is delivered, with thumbnails of pictures and rows of statistics.
+#[derive(Debug, Parser)]
+#[command(name = "outboxfs", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Mount(Box<mount::MountArgs>),
+    #[command(visible_alias = "umount")]
+    Unmount(unmount::UnmountArgs),
+    Status(status::StatusArgs),
+}
+
+/// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::report(error),
+    };
+    let result = match cli.command {
+        Command::Mount(args) => mount::run(*args),
+        Command::Unmount(args) => unmount::run(args),
+        Command::Status(args) => status::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        error.exit_code()
+    })
+}
+
+/// Why a command did not do what it was asked: a sentence and an exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Error {
+    Failed(String),
+    Refused(String),
+}
+
+impl Error {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed(_) => FAILED,
+            Self::Refused(_) => REFUSED,
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Failed(message) | Self::Refused(message)) = self;
+        f.write_str(message)
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// One line on standard error.
+fn complain(message: &str) {
+    // Nobody is left to be told if this fails.
+    let _ = writeln!(std::io::stderr(), "outboxfs: {}", one_line(message));
+}
+
+/// Text on standard output; a reader that has had enough (`| head`) is not an error.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -1,1 +1,22 @@
 //! Settings: defaults < file < environment < flags.
+//!
+//! [`Settings`] names each option once: its field is the flag, the environment variable and the
+//! key of the file. [`resolve`] makes [`MountSettings`] of them, checked and with nothing left out.
+
+mod bounded;
+mod file;
+mod places;
+mod resolve;
+mod settings;
+mod urls;
+
+pub use bounded::{MaxRetries, SettleMs, Workers};
+pub use places::Places;
+pub use resolve::{MountSettings, resolve};
+pub use settings::Settings;
+pub use urls::{RemoteUrl, RowsUrl};
+
+/// What is wrong with the settings: one sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);

@@ -1,1 +1,169 @@
 //! Brings what the journal holds to the remote and the row sink.
+//!
+//! ```text
+//! journal ──claim──▶ lane (small, large) ──▶ one task a file: load, put original, put thumbnail
+//!    ▲                                                        │ outcome
+//!    └────── settle ◀── settler: syncfs, then the group ◀─────┘
+//! journal ──claim──▶ row writer: build, upsert, settle
+//! ```
+//!
+//! Threads and tasks, their bounds and ends:
+//!
+//! | what | how many | ends |
+//! | --- | --- | --- |
+//! | lanes | one task each | on stop |
+//! | files | `workers` small ones and a quarter of that large ones at a time | each by itself |
+//! | thumbnails | one thread a core, niced, one job a file | with [`Delivery`] |
+//! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
+//! | row writer | one task | on stop |
+//! | health | one task: probes a remote that is away | on stop |
+//!
+//! Bytes in memory: files up to [`load::IN_MEMORY`], altogether at most [`load::BUDGET`].
+
+mod alarm;
+mod backoff;
+mod busy;
+mod drain;
+mod health;
+mod lane;
+mod load;
+mod open;
+mod pictures;
+mod progress;
+mod row_writer;
+mod send;
+mod settler;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use drain::Drained;
+pub use progress::Progress;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::derive::thumbnail;
+use crate::journal::{Journal, JournalError, Lane};
+use crate::remote::{Remote, RemoteError};
+use crate::rows::RowSink;
+
+/// How delivery is to go about it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Small files delivered at a time.
+    pub workers: usize,
+    /// Attempts after the first before a file is `failed`.
+    pub max_retries: u32,
+    /// The mount's settle time: how long to wait after a wake-up before anything can be due.
+    pub settle: Duration,
+    pub thumbnail: thumbnail::Options,
+    /// Name of the machine, for rows.
+    pub host: String,
+}
+
+/// What all tasks share.
+struct Context {
+    journal: Journal,
+    /// The backing directory; never reached by a path, which could lead through the mount.
+    backing: OwnedFd,
+    remote: Arc<dyn Remote>,
+    rows: Option<Arc<dyn RowSink>>,
+    options: Options,
+    progress: Arc<Progress>,
+    health: health::Health,
+    pictures: pictures::Pool,
+    budget: load::Budget,
+    busy: busy::Busy,
+    alarms: alarm::Alarms,
+    stop: watch::Receiver<bool>,
+}
+
+/// A running delivery. Dropping it stops it where it is; the journal knows what is left.
+pub struct Delivery {
+    context: Arc<Context>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Delivery {
+    /// Starts to deliver, on the current tokio runtime.
+    pub fn start(
+        journal: Journal,
+        backing: OwnedFd,
+        remote: Arc<dyn Remote>,
+        rows: Option<Arc<dyn RowSink>>,
+        options: Options,
+    ) -> Result<Self, JournalError> {
+        let (stop, stopped) = watch::channel(false);
+        let context = Arc::new(Context {
+            pictures: pictures::Pool::start(options.thumbnail.clone())
+                .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
+            journal: journal.clone(),
+            backing,
+            remote,
+            rows,
+            options,
+            progress: Arc::new(Progress::default()),
+            health: health::Health::default(),
+            budget: load::Budget::default(),
+            busy: busy::Busy::default(),
+            alarms: alarm::Alarms::default(),
+            stop: stopped,
+        });
+        let (outcomes, settled) = mpsc::channel(settler::BACKLOG);
+        let mut tasks = vec![
+            tokio::spawn(settler::run(context.clone(), settled)),
+            tokio::spawn(lane::run(context.clone(), Lane::Small, outcomes.clone())),
+            tokio::spawn(lane::run(context.clone(), Lane::Large, outcomes)),
+            tokio::spawn(health::run(context.clone())),
+        ];
+        if context.rows.is_some() {
+            tasks.push(tokio::spawn(row_writer::run(context.clone())));
+        }
+        // The journal outlives the tasks; it must not keep them alive.
+        let waker = Arc::downgrade(&context);
+        journal.on_work(move || {
+            if let Some(context) = waker.upgrade() {
+                context.alarms.ring();
+            }
+        });
+        Ok(Self {
+            context,
+            stop,
+            tasks,
+        })
+    }
+
+    /// What is going on, for status.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.context.progress.clone()
+    }
+
+    /// Lets delivery begin with a remote that is known not to work now.
+    pub fn remote_is_away(&self, error: &RemoteError) {
+        self.context.remote_is_away(error);
+    }
+
+    /// Stops claiming, lets what is on its way end or, after `grace`, leaves it to the next start.
+    pub async fn stop(self, grace: Duration) {
+        let _ = self.stop.send(true);
+        let all = async {
+            for task in &mut { self.tasks } {
+                let _ = task.await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, all).await;
+    }
+}
+
+impl Context {
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+}
+
+/// How long until a time of the journal's clock.
+fn until(ms: i64) -> Duration {
+    Duration::from_millis((ms - crate::journal::now_ms()).max(0) as u64)
+}

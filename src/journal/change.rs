@@ -33,9 +33,6 @@ pub enum Change {
     /// A file has new content: closed, truncated, linked or synced. All names of its inode that
     /// the journal knows are delivered again.
     Written { path: RelPath, stat: FileStat },
-    /// The scan found a file which the journal does not know, or knows otherwise. Ignored if a
-    /// change has come through the mount meanwhile.
-    Found { path: RelPath, stat: FileStat },
     /// A name is gone.
     Removed { path: RelPath },
     /// An empty folder is gone.

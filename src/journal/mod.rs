@@ -1,12 +1,27 @@
 //! The journal: the SQLite database of every change; the only queue and the only truth about
 //! delivery. The mount records, delivery claims and settles, status reads.
 //!
-//! One thread writes (`writer`), grouping what has come into one transaction; everybody else sends
-//! it work or reads through a connection of their own ([`View`]).
+//! One thread writes ([`writer`]), grouping what has come into one transaction; everybody else
+//! sends it work through [`Journal`], or reads through a connection of their own ([`View`]).
 
+mod apply;
 mod change;
+mod queue;
+mod rows;
+mod store;
+mod tree;
+mod view;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 pub use change::{Change, Entry, FileStat};
+pub use queue::{Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
+pub use rows::{FolderId, RowClaim, RowOutcome};
+use tokio::sync::oneshot;
+pub use view::{DeliveredFile, Known, Meta, Totals, View};
 
 /// When a recorded change counts as recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,25 +35,222 @@ pub enum Durability {
 /// A failure of the journal, a sentence for people.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
-    #[error("{0}")]
+    #[error("the journal {path} cannot be used: {reason}")]
+    Unusable { path: String, reason: String },
+    #[error(
+        "the journal {path} belongs to another directory, {owner}; name another one with --journal"
+    )]
+    OtherDirectory { path: String, owner: String },
+    #[error(
+        "the journal {path} was written by a newer outboxfs (schema {found}, this one knows \
+         {known}); use that version"
+    )]
+    NewerSchema {
+        path: String,
+        found: i64,
+        known: i64,
+    },
+    #[error("the journal could not be written: {0}")]
     Sqlite(String),
     #[error("the journal is closed")]
     Closed,
 }
 
-/// A handle to the open journal; cheap to clone.
+impl From<rusqlite::Error> for JournalError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error.to_string())
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC, the journal's clock.
+pub fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}
+
+/// How to open a journal for writing.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The database file; made if it is missing, in a directory of mode 0700.
+    pub path: PathBuf,
+    /// The backing directory: its path and its device and inode numbers.
+    pub directory: PathBuf,
+    pub device: u64,
+    pub inode: u64,
+    /// How long a change comes to rest before it is due.
+    pub settle: Duration,
+    /// Whether there is a row sink. Without one the rows of folders wait for a mount that has.
+    pub has_rows: bool,
+}
+
+/// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
 #[derive(Clone)]
-pub struct Journal {}
+pub struct Journal(Arc<writer::Writer>);
 
 impl Journal {
+    /// Opens the journal, makes or migrates it as needed, and starts its writer. What was claimed
+    /// when the last daemon died is queued again.
+    pub fn open(options: Options) -> Result<Self, JournalError> {
+        let store = store::Store::open(&options)?;
+        Ok(Self(Arc::new(writer::Writer::start(store, options.path)?)))
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Opens a read-only connection.
+    pub fn view(&self) -> Result<View, JournalError> {
+        View::open(self.path())
+    }
+
     /// Records a change. `done` is called on the writer's thread when it is committed (and synced,
-    /// if asked for), or could not be. Never blocks on I/O; changes are applied in call order.
+    /// if asked for), or could not be. Changes are applied in call order. Blocks only while the
+    /// writer is thousands of changes behind.
     pub fn record(
         &self,
-        _change: Change,
-        _durability: Durability,
-        _done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
+        change: Change,
+        durability: Durability,
+        done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
-        todo!()
+        self.0.send(Op::Change(change), durability, move |answer| {
+            done(answer.map(drop))
+        });
     }
+
+    /// Makes everything recorded so far durable; then calls `done`.
+    pub fn sync(&self, done: impl FnOnce(Result<(), JournalError>) + Send + 'static) {
+        self.0.send(Op::Sync, Durability::Synced, move |answer| {
+            done(answer.map(drop))
+        });
+    }
+
+    /// Records a change and waits until it is committed.
+    pub fn record_and_wait(&self, change: Change) -> Result<(), JournalError> {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        self.record(change, Durability::Committed, move |result| {
+            let _ = sender.send(result);
+        });
+        receiver.recv().unwrap_or(Err(JournalError::Closed))
+    }
+
+    /// Called after each commit that made work: delivery's alarm clock. Set once.
+    pub fn on_work(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.0.on_work(Box::new(wake));
+    }
+
+    /// Takes up to `limit` files of a lane that are due, oldest first.
+    pub async fn claim_files(
+        &self,
+        lane: Lane,
+        limit: usize,
+    ) -> Result<Claimed<FileClaim>, JournalError> {
+        match self.ask(Op::ClaimFiles { lane, limit }).await? {
+            Answer::Files(claimed) => Ok(claimed),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Takes up to `limit` folders whose rows are due and whose files are all delivered.
+    pub async fn claim_rows(&self, limit: usize) -> Result<Claimed<RowClaim>, JournalError> {
+        match self.ask(Op::ClaimRows { limit }).await? {
+            Answer::Rows(claimed) => Ok(claimed),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Records what became of claimed files, each only for the version that was claimed.
+    pub async fn settle_files(&self, settlements: Vec<Settlement>) -> Result<(), JournalError> {
+        self.ask(Op::SettleFiles(settlements)).await.map(drop)
+    }
+
+    /// Records what became of claimed rows, each only for the version that was claimed.
+    pub async fn settle_rows(
+        &self,
+        outcomes: Vec<(RowClaim, RowOutcome)>,
+    ) -> Result<(), JournalError> {
+        self.ask(Op::SettleRows(outcomes)).await.map(drop)
+    }
+
+    /// From now on nothing settles: all that waits for the first time is due at once. For flushing.
+    pub async fn hurry(&self) -> Result<(), JournalError> {
+        self.ask(Op::Hurry).await.map(drop)
+    }
+
+    /// Begins a scan of the whole tree, or goes on with the one that was interrupted.
+    pub fn begin_scan(&self) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::BeginScan)
+    }
+
+    /// The folder at `path` is scanned: it was found like this, and `children` are to be scanned.
+    pub fn scanned(&self, folder: ScannedFolder) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::Scanned(folder))
+    }
+
+    /// Notes that a mount has begun, so that later ones don't refuse on a bad remote.
+    pub fn mounted(&self) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::Mounted)
+    }
+
+    fn ask_and_wait(&self, op: Op) -> Result<(), JournalError> {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        self.0.send(op, Durability::Committed, move |answer| {
+            let _ = sender.send(answer.map(drop));
+        });
+        receiver.recv().unwrap_or(Err(JournalError::Closed))
+    }
+
+    async fn ask(&self, op: Op) -> Result<Answer, JournalError> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(op, Durability::Committed, move |answer| {
+            let _ = sender.send(answer);
+        });
+        receiver.await.unwrap_or(Err(JournalError::Closed))
+    }
+}
+
+/// What a claim brought, and when the next is due if nothing changes.
+#[derive(Debug, Clone)]
+pub struct Claimed<T> {
+    pub claims: Vec<T>,
+    /// Milliseconds since 1970-01-01 UTC; `None` if nothing waits.
+    pub next_due: Option<i64>,
+}
+
+/// One folder as the scan found it.
+#[derive(Debug, Clone)]
+pub struct ScannedFolder {
+    pub path: crate::path::RelPath,
+    /// Folders in it, by name.
+    pub children: Vec<Vec<u8>>,
+    /// Files that the journal does not know, or knows otherwise.
+    pub found: Vec<(Vec<u8>, FileStat)>,
+    /// Files that the journal knows and that are not there.
+    pub missing: Vec<Vec<u8>>,
+}
+
+/// What the writer is asked to do. Applied by reference, so that a failed group can be tried again
+/// one by one.
+#[derive(Debug)]
+enum Op {
+    Change(Change),
+    Sync,
+    ClaimFiles { lane: Lane, limit: usize },
+    SettleFiles(Vec<Settlement>),
+    ClaimRows { limit: usize },
+    SettleRows(Vec<(RowClaim, RowOutcome)>),
+    Hurry,
+    BeginScan,
+    Scanned(ScannedFolder),
+    Mounted,
+}
+
+/// What the writer answers.
+#[derive(Debug)]
+enum Answer {
+    Done,
+    Files(Claimed<FileClaim>),
+    Rows(Claimed<RowClaim>),
 }

@@ -1,2 +1,31 @@
 //! The FUSE filesystem: translates the kernel's requests to calls on the backing directory, and
 //! what they change to the journal's words. Knows nothing of remotes.
+//!
+//! [`mount`] starts it: a few event loops that answer requests, each a thread of its own that ends
+//! with the session. An answer that must wait for the journal is given on the journal's thread.
+
+mod attr;
+mod attributes;
+mod caller;
+mod content;
+mod dirs;
+mod fs;
+mod handles;
+mod listing;
+mod namespace;
+mod nodes;
+mod probe;
+mod resolve;
+mod session;
+mod upload_dir;
+mod xattrs;
+
+pub use session::{Allow, Mount, MountError, Options, Unmounter, mount};
+
+/// Content of the files in `.upload`.
+pub trait VirtualFiles: Send + Sync {
+    /// Their names, which never change: a name's place in the list is part of its file's number.
+    fn names(&self) -> &'static [&'static str];
+    /// What the file holds now; `None` if there is no such file.
+    fn read(&self, name: &str) -> Option<Vec<u8>>;
+}

@@ -45,6 +45,14 @@ impl RemoteError {
         Self::new(RemoteErrorKind::Unreachable, message)
     }
 
+    /// Whether the same call may succeed later without anybody doing anything.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self.kind,
+            RemoteErrorKind::Transient | RemoteErrorKind::Unreachable
+        )
+    }
+
     pub fn content_changed() -> Self {
         Self::new(
             RemoteErrorKind::ContentChanged,

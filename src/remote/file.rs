@@ -1,27 +1,378 @@
+//! A directory as the remote: the embedded default, and the way to a disk or share that is mounted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use async_trait::async_trait;
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 
-use super::{Key, Proof, Put, Remote, RemoteError};
+use super::{Body, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
 
-pub struct FileRemote;
+/// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
+/// on the same file system.
+const TEMPORARY: &str = ".outboxfs-tmp";
+/// A temporary file that has not been touched for so long belongs to nobody any more.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Large enough that system calls do not count, small enough to stay in the cache while hashed.
+const BUFFER: usize = 1 << 20;
+
+/// Objects as files at `ROOT/original/…` and `ROOT/thumbnail/…`. Each is written under another
+/// name, synced, and renamed; so it is there whole, after a power cut too, or not at all.
+pub struct FileRemote {
+    root: Arc<PathBuf>,
+}
 
 impl FileRemote {
-    pub fn open(_url: &url::Url) -> Result<Self, RemoteError> {
-        todo!()
+    /// Takes `file:///path`. Touches no disk.
+    pub fn open(url: &url::Url) -> Result<Self, RemoteError> {
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(RemoteError::permanent(
+                "a file: URL has no options; write ? as %3F and # as %23 if they belong to the path",
+            ));
+        }
+        match url.to_file_path() {
+            Ok(root) => Ok(Self {
+                root: Arc::new(root),
+            }),
+            Err(()) => Err(RemoteError::permanent(
+                "a file: URL names a directory of this machine by its absolute path, as in \
+                 file:///srv/pictures",
+            )),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, RemoteError> + Send + 'static,
+    ) -> Result<T, RemoteError> {
+        let root = self.root.clone();
+        match tokio::task::spawn_blocking(move || work(&root)).await {
+            Ok(result) => result,
+            Err(error) => Err(RemoteError::transient(format!(
+                "writing to {} was broken off: {error}",
+                self.describe()
+            ))),
+        }
     }
 }
 
 #[async_trait]
 impl Remote for FileRemote {
     fn describe(&self) -> String {
-        todo!()
+        file_url(&self.root)
     }
+
+    /// Creates the directory if need be, and removes what a crash left of earlier writes.
     async fn probe(&self) -> Result<(), RemoteError> {
-        todo!()
+        self.blocking(probe).await
     }
-    async fn put(&self, _put: Put) -> Result<Proof, RemoteError> {
-        todo!()
+
+    async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
+        self.blocking(move |root| store(root, &put)).await
     }
-    fn url(&self, _key: &Key) -> Option<String> {
-        todo!()
+
+    fn url(&self, key: &Key) -> Option<String> {
+        Some(file_url(&self.root.join(key.as_str())))
+    }
+}
+
+fn file_url(path: &Path) -> String {
+    match url::Url::from_file_path(path) {
+        Ok(url) => url.into(),
+        // Only relative paths have no URL, and the root is absolute.
+        Err(()) => path.display().to_string(),
+    }
+}
+
+fn probe(root: &Path) -> Result<(), RemoteError> {
+    let failed = |error| explain(&format!("creating the remote {}", root.display()), &error);
+    std::fs::create_dir_all(root).map_err(failed)?;
+    let failed = |error| explain(&format!("writing to {}", root.display()), &error);
+    let trial = Temporary::create(root).map_err(failed)?;
+    drop(trial);
+    let folder = root.join(TEMPORARY);
+    remove_abandoned(&folder).map_err(failed)?;
+    match std::fs::remove_dir(&folder) {
+        // Somebody else is writing there just now.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(failed),
+    }
+}
+
+fn remove_abandoned(folder: &Path) -> io::Result<()> {
+    let now = SystemTime::now();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // One that vanishes meanwhile was not abandoned.
+        let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else {
+            continue;
+        };
+        if now.duration_since(modified).unwrap_or_default() > ABANDONED {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn store(root: &Path, put: &Put) -> Result<Proof, RemoteError> {
+    let what = format!("storing {}", put.key);
+    let failed = |error| explain(&what, &error);
+    if !root.is_dir() {
+        // Not created here: it may be where a disk is to be mounted.
+        return Err(RemoteError::unreachable(format!(
+            "{what} waits: the remote's directory {} is not there; is its disk mounted?",
+            root.display()
+        )));
+    }
+    let mut temporary = Temporary::create(root).map_err(failed)?;
+    let file = &mut temporary.file;
+    if write(&put.body, file).map_err(failed)? != Some(put.hash) {
+        return Err(RemoteError::content_changed());
+    }
+    describe(file, put).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    let target = root.join(put.key.as_str());
+    place(root, temporary, &target).map_err(|error| match error.raw_os_error().map(errno) {
+        Some(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST) => occupied(root, &what, &target),
+        _ => failed(error),
+    })?;
+    Ok(Proof::default())
+}
+
+/// Copies the body and returns its hash; `None` if a file ended early.
+fn write(body: &Body, to: &mut File) -> io::Result<Option<blake3::Hash>> {
+    match body {
+        Body::Bytes(bytes) => {
+            to.write_all(bytes)?;
+            Ok(Some(blake3::hash(bytes)))
+        }
+        Body::File { file, len } => copy(file, *len, to),
+    }
+}
+
+fn copy(from: &File, len: u64, to: &mut File) -> io::Result<Option<blake3::Hash>> {
+    use std::os::unix::fs::FileExt;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; len.min(BUFFER as u64) as usize];
+    let mut at = 0;
+    while at < len {
+        let wanted = (len - at).min(BUFFER as u64) as usize;
+        match from.read_at(&mut buffer[..wanted], at) {
+            Ok(0) => return Ok(None),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                to.write_all(&buffer[..read])?;
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(hasher.finalize()))
+}
+
+/// Keeps the metadata as extended attributes `user.outboxfs.…`, where the file system has such.
+fn describe(file: &File, put: &Put) -> io::Result<()> {
+    let blake3 = put.hash.to_hex();
+    let own = [
+        ("content-type", put.content_type.as_str()),
+        ("blake3", blake3.as_str()),
+    ];
+    let further = put.metadata.iter();
+    let further = further.map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in own.into_iter().chain(further) {
+        let name = format!("user.outboxfs.{name}");
+        match rustix::fs::fsetxattr(file, name, value.as_bytes(), XattrFlags::empty()) {
+            Ok(()) => {}
+            // None here (vfat, NFS), or no more room for them in the inode: the bytes count.
+            Err(Errno::NOTSUP | Errno::PERM | Errno::NOSPC | Errno::TOOBIG) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Gives a written file its name, and makes the name durable.
+fn place(root: &Path, temporary: Temporary, target: &Path) -> io::Result<()> {
+    let parent = target.parent().unwrap_or(root);
+    match temporary.rename(target) {
+        // One rename in most cases; a folder is missing only for its first file.
+        Err((temporary, error)) if error.kind() == io::ErrorKind::NotFound => {
+            create_folder(root, parent)?;
+            temporary.rename(target).map_err(|(_, error)| error)?;
+        }
+        result => result.map_err(|(_, error)| error)?,
+    }
+    sync_folder(parent)
+}
+
+/// Creates a folder below the root with those above it, durably.
+fn create_folder(root: &Path, folder: &Path) -> io::Result<()> {
+    let below_root = folder.ancestors().take_while(|path| *path != root);
+    let missing: Vec<_> = below_root.take_while(|path| !path.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        match std::fs::create_dir(folder) {
+            Ok(()) => sync_folder(folder.parent().unwrap_or(root))?,
+            // Another worker was first.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // File systems without that notion (some FUSE ones, vfat).
+        Err(error) if error.raw_os_error().map(errno) == Some(Errno::INVAL) => Ok(()),
+        result => result,
+    }
+}
+
+/// A file that is removed unless it is given its name.
+struct Temporary {
+    file: File,
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Temporary {
+    fn create(root: &Path) -> io::Result<Self> {
+        let folder = root.join(TEMPORARY);
+        let path = folder.join(format!("{:016x}", fastrand::u64(..)));
+        let create = || OpenOptions::new().write(true).create_new(true).open(&path);
+        // A probe elsewhere removes the folder when it is empty, at any moment.
+        for _ in 0..8 {
+            match create() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    match std::fs::create_dir(&folder) {
+                        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                            return Err(error);
+                        }
+                        _ => {}
+                    }
+                }
+                result => return result.map(|file| Self::new(file, path.clone())),
+            }
+        }
+        create().map(|file| Self::new(file, path.clone()))
+    }
+
+    fn new(file: File, path: PathBuf) -> Self {
+        Self {
+            file,
+            path,
+            placed: false,
+        }
+    }
+
+    fn rename(mut self, target: &Path) -> Result<(), (Self, io::Error)> {
+        match std::fs::rename(&self.path, target) {
+            Ok(()) => {
+                self.placed = true;
+                Ok(())
+            }
+            Err(error) => Err((self, error)),
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.placed
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(
+                "removing the temporary file {} failed: {error}",
+                self.path.display()
+            );
+        }
+    }
+}
+
+fn errno(raw: i32) -> Errno {
+    Errno::from_raw_os_error(raw)
+}
+
+fn explain(what: &str, error: &io::Error) -> RemoteError {
+    let advice =
+        |kind, advice: &str| RemoteError::new(kind, format!("{what} failed: {error}{advice}"));
+    use RemoteErrorKind::{Permanent, Transient};
+    match error.raw_os_error().map(errno) {
+        Some(Errno::NOSPC | Errno::DQUOT) => {
+            advice(Transient, "; make room there, it is tried again by itself")
+        }
+        Some(Errno::ACCESS | Errno::PERM) => advice(
+            Permanent,
+            "; give the user that outboxfs runs as the right to write there",
+        ),
+        Some(Errno::ROFS) => advice(Permanent, "; mount that file system writable"),
+        Some(Errno::NAMETOOLONG) => advice(
+            Permanent,
+            "; a file name there has at most 255 bytes (a path 4,096), and characters that keys \
+             encode take three each",
+        ),
+        Some(Errno::FBIG) => advice(Permanent, "; that file system takes no file so large"),
+        Some(Errno::NOTDIR | Errno::EXIST) => advice(Permanent, "; a file is in the way"),
+        Some(Errno::XDEV) => advice(
+            Permanent,
+            "; original/ and thumbnail/ must be on the same file system as the remote's directory",
+        ),
+        _ => advice(Transient, ""),
+    }
+}
+
+/// A folder stands where the file must go, or a file where a folder must. It was delivered once,
+/// so it is not ours to remove.
+fn occupied(root: &Path, what: &str, target: &Path) -> RemoteError {
+    let below_root = target.ancestors().take_while(|path| *path != root);
+    let file = below_root
+        .skip(1)
+        .find(|path| path.symlink_metadata().is_ok_and(|found| !found.is_dir()));
+    let found = match file {
+        Some(file) => format!("{} is a file there", file.display()),
+        None => format!("{} is a folder there", target.display()),
+    };
+    RemoteError::permanent(format!(
+        "{what} is not possible: {found}, delivered when it was one here; move or remove it, then \
+         retry"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(url: &str) -> Result<FileRemote, RemoteError> {
+        FileRemote::open(&url::Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn urls_name_a_directory_of_this_machine() {
+        assert_eq!(
+            open("file:///srv/a%20b").unwrap().root.as_path(),
+            Path::new("/srv/a b")
+        );
+        for url in ["file://host/srv", "file:///srv?x=1", "file:///srv#x"] {
+            assert_eq!(
+                open(url).err().map(|e| e.kind),
+                Some(RemoteErrorKind::Permanent),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_a_read_only_one_is_not() {
+        let kind = |errno: Errno| explain("storing x", &errno.into()).kind;
+        assert_eq!(kind(Errno::NOSPC), RemoteErrorKind::Transient);
+        assert_eq!(kind(Errno::IO), RemoteErrorKind::Transient);
+        assert_eq!(kind(Errno::ROFS), RemoteErrorKind::Permanent);
+        assert_eq!(kind(Errno::NAMETOOLONG), RemoteErrorKind::Permanent);
     }
 }

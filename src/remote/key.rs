@@ -23,8 +23,9 @@ impl Artifact {
 
 /// The name of an object below the remote's prefix: `original/<path>` or `thumbnail/<path>`.
 ///
-/// Bytes that are not UTF-8, control characters, and a `%` that two hexadecimal digits follow are
-/// percent-encoded; all else stands as it is. So ordinary names look as they do on disk, and each
+/// Bytes that are not UTF-8, control characters, a `%` that two hexadecimal digits follow, and the
+/// backslash (SeaweedFS and Windows take it for a slash) are percent-encoded; all else stands as it
+/// is. So ordinary names look as they do on disk, and each
 /// key belongs to one path only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
@@ -66,7 +67,7 @@ fn encode(bytes: &[u8], out: &mut String) {
                 && after.len() >= 2
                 && after[0].is_ascii_hexdigit()
                 && after[1].is_ascii_hexdigit();
-            if ambiguous || c.is_ascii_control() {
+            if ambiguous || c == '\\' || c.is_ascii_control() {
                 write!(out, "%{:02X}", c as u32).expect("writing to a String");
             } else {
                 out.push(c);
@@ -111,6 +112,8 @@ mod tests {
             b"a\x7f",
             b"%2",
             b"%25",
+            b"back\\slash",
+            b"back%5Cslash",
         ] {
             assert_eq!(decode(&key(name)), name, "{:?}", key(name));
         }

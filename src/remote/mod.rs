@@ -2,15 +2,21 @@
 //! in [`open`]; one conformance suite (`tests/remote.rs`) runs against every one of them.
 
 mod body;
+mod environment;
 mod error;
 mod file;
 mod key;
+mod media_type;
 mod s3;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 pub use body::Body;
+pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
-pub use key::{Artifact, Key};
+pub use key::{Artifact, Key, path_text};
+pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
@@ -28,6 +34,26 @@ pub trait Remote: Send + Sync {
     /// sent are hashed on the way; if they are not those that `put.hash` names the object is not
     /// stored and the error's kind is [`RemoteErrorKind::ContentChanged`].
     async fn put(&self, put: Put) -> Result<Proof, RemoteError>;
+
+    /// [`put`](Self::put) of a file so large that a crash should not cost all of it: goes on with
+    /// the upload that `unfinished` names, if the remote still has it. `began` is called with the
+    /// name of each new upload, which is to be kept for the next call (of this process or another)
+    /// for the same content, until one returns `Ok` or an error that does not
+    /// [pass](RemoteError::may_pass). Small objects and remotes without such uploads never call it.
+    async fn put_resumable(
+        &self,
+        put: Put,
+        _unfinished: Option<&str>,
+        _began: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Proof, RemoteError> {
+        self.put(put).await
+    }
+
+    /// Gives up an upload that [`put_resumable`](Self::put_resumable) began and nobody will go on
+    /// with, as its file has changed or is gone. One that the remote has forgotten is no error.
+    async fn abandon(&self, _unfinished: &str) -> Result<(), RemoteError> {
+        Ok(())
+    }
 
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;
@@ -53,12 +79,20 @@ pub struct Proof {
     pub etag: Option<String>,
 }
 
-/// Opens the remote that `url` names. Says what is wrong with the URL, and nothing of the network:
-/// that is [`Remote::probe`]'s.
-pub async fn open(url: &url::Url) -> Result<std::sync::Arc<dyn Remote>, RemoteError> {
+/// Opens the remote that `url` names, with the secrets of the process's environment. Says what is
+/// wrong with the URL, and nothing of the network: that is [`Remote::probe`]'s.
+pub async fn open(url: &url::Url) -> Result<Arc<dyn Remote>, RemoteError> {
+    open_with(url, &Environment::process()).await
+}
+
+/// [`open`] with secrets from elsewhere too.
+pub async fn open_with(
+    url: &url::Url,
+    environment: &Environment,
+) -> Result<Arc<dyn Remote>, RemoteError> {
     match url.scheme() {
-        "file" => Ok(std::sync::Arc::new(file::FileRemote::open(url)?)),
-        "s3" => Ok(std::sync::Arc::new(s3::S3Remote::open(url).await?)),
+        "file" => Ok(Arc::new(file::FileRemote::open(url)?)),
+        "s3" => Ok(Arc::new(s3::S3Remote::open(url, environment).await?)),
         other => Err(RemoteError::permanent(format!(
             "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix)"
         ))),

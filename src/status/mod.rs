@@ -1,10 +1,19 @@
-//! One snapshot of how far delivery is, and its renderers.
+//! One snapshot of how far delivery is, and its renderers: [`text`] for people, [`json`] for
+//! programs, [`failed`] for both.
 
-use serde::Serialize;
+pub mod collect;
+pub mod failed;
+mod human;
+pub mod json;
+pub mod text;
+
+pub use human::{counted, one_line};
+use serde::{Deserialize, Serialize};
 
 /// Everything that status shows; `status.json` is this, serialised. Sizes are bytes, times are
 /// milliseconds since 1970-01-01 UTC, ages and durations are milliseconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// Nothing is waiting, being sent or failed, and the start-up scan is through: all that was
     /// closed is at the remote.
@@ -48,12 +57,28 @@ pub struct Snapshot {
     pub time_left: Option<u64>,
     /// The start-up scan: `None` when it is through, else files looked at so far.
     pub scanning: Option<u64>,
+    /// A folder was renamed, and its files are still being queued.
+    pub expanding: bool,
     /// The last failures, newest first, at most five; all of them are in `.upload/failed`.
     pub last_errors: Vec<Failure>,
 }
 
+impl Snapshot {
+    /// Whether nothing waits, nothing failed and nothing more can be found: what was closed has
+    /// arrived.
+    pub fn is_all_delivered(&self) -> bool {
+        self.queued_files == 0
+            && self.failed_files == 0
+            && self.suspect_files == 0
+            && self.queued_rows == 0
+            && self.failed_rows == 0
+            && self.scanning.is_none()
+            && !self.expanding
+    }
+}
+
 /// A file on its way.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Uploading {
     pub path: String,
     pub bytes: u64,
@@ -62,7 +87,7 @@ pub struct Uploading {
 }
 
 /// Something that did not arrive.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     pub path: String,
     /// `original`, `thumbnail` or `row`.

@@ -42,6 +42,16 @@ pub struct Thumbnail {
     pub height: u32,
 }
 
+/// What became of a file's thumbnail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThumbnailState {
+    /// None was to be made.
+    None,
+    Delivered,
+    /// Why there is none, one sentence; not tried again until the content changes.
+    Failed(String),
+}
+
 /// Why there is no thumbnail, one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -29,6 +29,16 @@ pub enum Format {
 impl Format {
     const ALL: [Self; 4] = [Self::Jpeg, Self::Png, Self::WebP, Self::Avif];
 
+    /// RFC 6838; of the thumbnail as an object.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::WebP => "image/webp",
+            Self::Avif => "image/avif",
+        }
+    }
+
     /// As it is written in a specification.
     pub fn name(self) -> &'static str {
         match self {

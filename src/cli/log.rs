@@ -1,0 +1,84 @@
+//! Where log lines go: standard error in the foreground, a file in the background.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tracing_subscriber::EnvFilter;
+
+/// Our own events from info on, other crates' from warn on (fuser warns when anybody but itself
+/// unmounts, which is how mounts end), unless `RUST_LOG` says otherwise.
+const FILTER: &str = "warn,fuser=error,aws_config=error,outboxfs=info";
+
+fn filter() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER))
+}
+
+/// Logs to standard error.
+pub fn to_stderr() {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}
+
+/// Logs to memory until [`DaemonLog::open`] gives it a file: a mount that is refused leaves none.
+pub fn to_file() -> DaemonLog {
+    let log = DaemonLog(Arc::new(Mutex::new(Sink::Memory(Vec::new()))));
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    log
+}
+
+/// The log of a daemon in the background.
+#[derive(Clone)]
+pub struct DaemonLog(Arc<Mutex<Sink>>);
+
+enum Sink {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+impl DaemonLog {
+    /// Appends to `path` from now on, what was logged before included. Standard error goes there
+    /// too, so that even a panic is found.
+    pub fn open(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        let mut sink = self.0.lock();
+        if let Sink::Memory(lines) = &*sink {
+            file.write_all(lines)?;
+        }
+        // SAFETY: both descriptors are open; dup2 has no other precondition (dup2(2)).
+        if unsafe { libc::dup2(file.as_raw_fd(), libc::STDERR_FILENO) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        *sink = Sink::File(file);
+        Ok(())
+    }
+}
+
+impl Write for DaemonLog {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &mut *self.0.lock() {
+            Sink::Memory(lines) => lines.write(line),
+            Sink::File(file) => file.write(line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

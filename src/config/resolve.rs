@@ -1,0 +1,323 @@
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use super::{ConfigError, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Workers};
+
+const WORKERS: Workers = Workers::new(8);
+const SETTLE: SettleMs = SettleMs::new(500);
+const MAX_RETRIES: MaxRetries = MaxRetries::new(8);
+/// The rows of a remote that is a directory lie in it, beside `original` and `thumbnail`.
+const ROWS_FILE: &str = "rows.db";
+
+/// Everything that a mount has to know, checked, with absolute paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountSettings {
+    /// The backing directory; canonical.
+    pub directory: PathBuf,
+    /// Where it is mounted; canonical; equal to `directory` if it is mounted over itself.
+    pub mountpoint: PathBuf,
+    pub remote: Url,
+    /// For [`crate::rows::open`]; `None` if no rows are wanted.
+    pub rows: Option<String>,
+    pub journal: PathBuf,
+    /// Uploads at a time, 1 to 256.
+    pub workers: usize,
+    /// How long a change rests before it is delivered.
+    pub settle: Duration,
+    /// Attempts after the first one.
+    pub max_retries: u32,
+    /// Whether the kernel may read and write the backing files by itself, where it can.
+    pub passthrough: bool,
+    pub allow_other: bool,
+}
+
+impl MountSettings {
+    /// The directory of journal and log.
+    pub fn state_dir(&self) -> &Path {
+        self.journal.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The log of a daemon in the background.
+    pub fn log_file(&self) -> PathBuf {
+        self.state_dir().join("daemon.log")
+    }
+
+    /// Makes [`Self::state_dir`], for its owner only: file names are nobody else's business. A
+    /// directory that is there already is left as it is.
+    pub fn create_state_dir(&self) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.state_dir())
+    }
+}
+
+/// Fills in what `settings` leave open for `directory`, mounted on `mountpoint` (both canonical),
+/// and refuses what cannot work. Looks at the file system and changes nothing on it.
+pub fn resolve(
+    settings: Settings,
+    directory: PathBuf,
+    mountpoint: PathBuf,
+    places: &Places,
+) -> Result<MountSettings, ConfigError> {
+    let journal = match settings.journal {
+        Some(journal) => journal_file(&journal)?,
+        None => real_path(&places.journal(&directory)),
+    };
+    let remote = match settings.remote {
+        Some(remote) => remote,
+        None => default_remote(&directory, places)?,
+    };
+    let remote_directory = remote.directory().map(|path| real_path(&path));
+    let beside_remote = || RowsUrl::from_database(&remote_directory.as_ref()?.join(ROWS_FILE));
+    let rows = settings.rows.or_else(beside_remote);
+
+    let inside = Inside {
+        directory: &directory,
+        mountpoint: &mountpoint,
+    };
+    inside.refuse(&journal, "journal", "--journal PATH")?;
+    if let Some(remote) = &remote_directory {
+        inside.refuse(remote, "remote", "--remote URL")?;
+        inside.refuse_within_remote(remote)?;
+    }
+    if let Some(rows) = &rows {
+        inside.refuse(&real_path(&rows.database()), "rows database", "--rows URL")?;
+    }
+
+    Ok(MountSettings {
+        rows: rows.map(|rows| rows.as_url().to_string()),
+        remote: remote.as_url().clone(),
+        journal,
+        workers: settings.workers.unwrap_or(WORKERS).get() as usize,
+        settle: Duration::from_millis(settings.settle.unwrap_or(SETTLE).get() as u64),
+        max_retries: settings.max_retries.unwrap_or(MAX_RETRIES).get() as u32,
+        passthrough: !settings.no_passthrough.unwrap_or(false),
+        allow_other: settings.allow_other.unwrap_or(false),
+        directory,
+        mountpoint,
+    })
+}
+
+fn journal_file(path: &Path) -> Result<PathBuf, ConfigError> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Err(ConfigError(format!(
+            "the journal has to be a file, and '{}' is none; give --journal PATH/journal.db",
+            path.display()
+        )));
+    }
+    Ok(real_path(path))
+}
+
+fn default_remote(directory: &Path, places: &Places) -> Result<RemoteUrl, ConfigError> {
+    let path = real_path(&places.remote(directory));
+    RemoteUrl::from_directory(&path).ok_or_else(|| {
+        ConfigError(format!(
+            "{} cannot be written as a URL; give --remote URL",
+            path.display()
+        ))
+    })
+}
+
+/// What must not lie within what is mounted: the daemon would wait for itself, or deliver its own
+/// doings.
+struct Inside<'a> {
+    directory: &'a Path,
+    mountpoint: &'a Path,
+}
+
+impl Inside<'_> {
+    fn refuse(&self, path: &Path, what: &str, flag: &str) -> Result<(), ConfigError> {
+        for mounted in [self.directory, self.mountpoint] {
+            if path.starts_with(mounted) {
+                return Err(ConfigError(format!(
+                    "the {what} {} would lie inside {}, which is to be mounted; put it elsewhere \
+                     with {flag}",
+                    path.display(),
+                    mounted.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_within_remote(&self, remote: &Path) -> Result<(), ConfigError> {
+        use crate::remote::Artifact::{Original, Thumbnail};
+        for folder in [Original, Thumbnail].map(|artifact| remote.join(artifact.folder())) {
+            if self.directory.starts_with(&folder) || self.mountpoint.starts_with(&folder) {
+                return Err(ConfigError(format!(
+                    "{} lies inside the remote's {}, where files are delivered to; give another \
+                     --remote URL",
+                    self.directory.display(),
+                    folder.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The path with its links resolved, as far as it exists already.
+fn real_path(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut missing: Vec<OsString> = Vec::new();
+    for ancestor in path.ancestors() {
+        if let Ok(mut real) = ancestor.canonicalize() {
+            for name in missing.iter().rev() {
+                // What does not exist is no link: its `..` is what it looks like.
+                if name == ".." {
+                    real.pop();
+                } else {
+                    real.push(name);
+                }
+            }
+            return real;
+        }
+        if let Some(name) = ancestor.components().next_back() {
+            missing.push(name.as_os_str().to_owned());
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// A directory to mount and the places of its user, in a temporary directory.
+    struct World {
+        root: tempfile::TempDir,
+        dir: PathBuf,
+        places: Places,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let base = root.path().canonicalize().unwrap();
+            let dir = base.join("pictures");
+            std::fs::create_dir(&dir).unwrap();
+            let places = Places::for_tests(base.join("state"), base.join("data"));
+            Self { root, dir, places }
+        }
+
+        fn resolve(&self, toml: &str) -> Result<MountSettings, ConfigError> {
+            let settings = toml::from_str(toml).unwrap();
+            resolve(settings, self.dir.clone(), self.dir.clone(), &self.places)
+        }
+
+        fn refusal(&self, toml: &str) -> String {
+            self.resolve(toml).unwrap_err().to_string()
+        }
+    }
+
+    #[test]
+    fn nothing_given_gives_a_working_mount() {
+        let world = World::new();
+        let settings = world.resolve("").unwrap();
+        let base = world.root.path().canonicalize().unwrap();
+        assert!(settings.journal.starts_with(base.join("state")));
+        let remote = settings.remote.to_file_path().unwrap();
+        assert!(remote.starts_with(base.join("data")));
+        assert_eq!(
+            settings.rows.unwrap(),
+            format!("sqlite:{}/rows.db", remote.display())
+        );
+        assert_eq!(settings.workers, 8);
+        assert_eq!(settings.settle, Duration::from_millis(500));
+        assert_eq!(settings.max_retries, 8);
+        assert!(settings.passthrough && !settings.allow_other);
+        assert!(!base.join("state").exists() && !base.join("data").exists());
+    }
+
+    #[test]
+    fn an_s3_remote_has_no_rows_unless_given() {
+        let world = World::new();
+        assert_eq!(world.resolve("remote = 's3://b/p'").unwrap().rows, None);
+        let rows = "remote = 's3://b/p'\nrows = 'sqlite:/r/rows.db'";
+        let settings = world.resolve(rows).unwrap();
+        assert_eq!(settings.rows.as_deref(), Some("sqlite:/r/rows.db"));
+    }
+
+    #[test]
+    fn what_would_lie_inside_the_mount_is_refused() {
+        let world = World::new();
+        let dir = world.dir.display();
+        for (toml, what) in [
+            (format!("journal = '{dir}/new/j.db'"), "the journal"),
+            (
+                format!("journal = '{dir}/../gone/../pictures/j.db'"),
+                "the journal",
+            ),
+            (format!("remote = 'file://{dir}/sent'"), "the remote"),
+            (format!("remote = 'file://{dir}'"), "the remote"),
+            (
+                format!("rows = 'sqlite:{dir}/rows.db'"),
+                "the rows database",
+            ),
+        ] {
+            let error = world.refusal(&toml);
+            assert!(error.starts_with(what), "{toml}: {error}");
+            assert!(error.contains("inside") && error.contains("--"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_into_the_mount_is_seen_through() {
+        let world = World::new();
+        let link = world.root.path().join("link");
+        symlink(&world.dir, &link).unwrap();
+        let error = world.refusal(&format!("journal = '{}/j.db'", link.display()));
+        assert!(error.contains("would lie inside"), "{error}");
+    }
+
+    #[test]
+    fn a_neighbour_with_a_longer_name_is_not_inside() {
+        let world = World::new();
+        let journal = format!("journal = '{}-state/j.db'", world.dir.display());
+        assert!(world.resolve(&journal).is_ok());
+    }
+
+    #[test]
+    fn the_remote_cannot_be_mounted() {
+        let world = World::new();
+        let mounted = world.dir.join("original");
+        std::fs::create_dir(&mounted).unwrap();
+        let settings = Settings {
+            remote: RemoteUrl::from_directory(&world.dir),
+            ..Settings::default()
+        };
+        let error = resolve(settings, mounted.clone(), mounted, &world.places).unwrap_err();
+        assert!(error.to_string().contains("inside the remote"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_is_no_journal() {
+        let world = World::new();
+        let parent = world.root.path().display();
+        let error = world.refusal(&format!("journal = '{parent}'"));
+        assert!(error.contains("has to be a file"), "{error}");
+    }
+
+    #[test]
+    fn the_state_directory_is_its_owners() {
+        let world = World::new();
+        let settings = world.resolve("").unwrap();
+        settings.create_state_dir().unwrap();
+        let mode = settings
+            .state_dir()
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700);
+        settings.create_state_dir().unwrap();
+    }
+}

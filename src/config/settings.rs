@@ -1,0 +1,137 @@
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use serde::Deserialize;
+
+use super::{MaxRetries, RemoteUrl, RowsUrl, SettleMs, Workers};
+
+/// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
+/// `OUTBOXFS_MAX_RETRIES` and the key `max-retries` in one.
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(next_help_heading = "Settings")]
+pub struct Settings {
+    /// Where files go: file:///path or s3://bucket/prefix?endpoint=URL&region=NAME.
+    /// S3 credentials come from the usual AWS chain (AWS_ACCESS_KEY_ID, ~/.aws, …), never from the
+    /// URL. [default: a directory below ~/.local/share/outboxfs, or /var/lib/outboxfs for root]
+    #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
+    pub remote: Option<RemoteUrl>,
+
+    /// Where a row for each folder with pictures or a stats.json goes: sqlite:/path/rows.db.
+    /// [default: rows.db in the remote's directory; none for other remotes]
+    #[arg(long, value_name = "URL", env = "OUTBOXFS_ROWS", hide_env = true)]
+    pub rows: Option<RowsUrl>,
+
+    /// The database of what is still to be delivered; not inside the mounted directory.
+    /// [default: below ~/.local/state/outboxfs, or /var/lib/outboxfs for root]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "OUTBOXFS_JOURNAL",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub journal: Option<PathBuf>,
+
+    /// Uploads at a time, 1 to 256. [default: 8]
+    #[arg(long, value_name = "N", env = "OUTBOXFS_WORKERS", hide_env = true)]
+    pub workers: Option<Workers>,
+
+    /// Milliseconds that a file rests after its last change before it is sent, so that temporary
+    /// names and quick rewrites are not. [default: 500]
+    #[arg(long, value_name = "MS", env = "OUTBOXFS_SETTLE", hide_env = true)]
+    pub settle: Option<SettleMs>,
+
+    /// How often a failed upload is tried again, with growing pauses, before it is given up.
+    /// [default: 8]
+    #[arg(long, value_name = "N", env = "OUTBOXFS_MAX_RETRIES", hide_env = true)]
+    pub max_retries: Option<MaxRetries>,
+
+    /// Let reads and writes go through the daemon even where the kernel could do without it.
+    #[arg(
+        long,
+        env = "OUTBOXFS_NO_PASSTHROUGH",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub no_passthrough: Option<bool>,
+
+    /// Let other users into the mount (needs user_allow_other in /etc/fuse.conf, or root).
+    #[arg(
+        long,
+        env = "OUTBOXFS_ALLOW_OTHER",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub allow_other: Option<bool>,
+}
+
+impl Settings {
+    /// These settings, and `weaker`'s where these say nothing.
+    pub fn over(self, weaker: Self) -> Self {
+        Self {
+            remote: self.remote.or(weaker.remote),
+            rows: self.rows.or(weaker.rows),
+            journal: self.journal.or(weaker.journal),
+            workers: self.workers.or(weaker.workers),
+            settle: self.settle.or(weaker.settle),
+            max_retries: self.max_retries.or(weaker.max_retries),
+            no_passthrough: self.no_passthrough.or(weaker.no_passthrough),
+            allow_other: self.allow_other.or(weaker.allow_other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    #[test]
+    fn flag_variable_and_key_share_a_name() {
+        for argument in Only::command().get_arguments() {
+            let Some(flag) = argument.get_long().filter(|flag| *flag != "help") else {
+                continue;
+            };
+            let variable = argument.get_env().unwrap().to_str().unwrap();
+            assert_eq!(
+                variable,
+                format!("OUTBOXFS_{}", flag.to_uppercase().replace('-', "_"))
+            );
+            let wrong_type = format!("{flag} = []");
+            let error = toml::from_str::<Settings>(&wrong_type).unwrap_err();
+            assert!(
+                !error.message().contains("unknown field"),
+                "{flag} is not a key: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stronger_settings_win() {
+        let flags = Only::parse_from(["outboxfs", "--workers", "4", "--no-passthrough"]).settings;
+        let file: Settings =
+            toml::from_str("workers = 2\nsettle = 0\nno-passthrough = false\n").unwrap();
+        let merged = flags.over(file);
+        assert_eq!(merged.workers, Some(Workers::new(4)));
+        assert_eq!(merged.settle, Some(SettleMs::new(0)));
+        assert_eq!(merged.no_passthrough, Some(true));
+        assert_eq!(merged.remote, None);
+    }
+}

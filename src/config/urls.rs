@@ -1,0 +1,235 @@
+//! URLs of remotes and row sinks, as far as they can be judged without opening anything.
+//!
+//! No message repeats the URL: it may hold a secret that does not belong there.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use url::Url;
+
+/// Query parameters that look like this are secrets, whatever the service calls them.
+const SECRET_NAMES: [&str; 6] = [
+    "secret",
+    "password",
+    "token",
+    "credential",
+    "access_key",
+    "accesskey",
+];
+
+/// Where objects go: `file:///path` or `s3://bucket/prefix`, without credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RemoteUrl(Url);
+
+impl RemoteUrl {
+    /// The remote in a local directory; `path` must be absolute.
+    pub fn from_directory(path: &Path) -> Option<Self> {
+        Url::from_file_path(path).ok().map(Self)
+    }
+
+    pub fn as_url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The local directory that it is, if it is one.
+    pub fn directory(&self) -> Option<PathBuf> {
+        (self.0.scheme() == "file")
+            .then(|| self.0.to_file_path().ok())
+            .flatten()
+    }
+}
+
+impl FromStr for RemoteUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|error| match text.starts_with(['/', '.', '~']) {
+            true => "this is a path; for a directory write file:///absolute/path".to_owned(),
+            false => {
+                format!("this is not a URL ({error}); write file:///path or s3://bucket/prefix")
+            }
+        })?;
+        refuse_credentials(&url)?;
+        match url.scheme() {
+            "file" => check_file(&url)?,
+            "s3" => check_s3(&url)?,
+            other => {
+                return Err(format!(
+                    "unknown remote scheme '{other}:'; write file:///path or s3://bucket/prefix"
+                ));
+            }
+        }
+        Ok(Self(url))
+    }
+}
+
+impl TryFrom<String> for RemoteUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+fn refuse_credentials(url: &Url) -> Result<(), String> {
+    let in_authority = !url.username().is_empty() || url.password().is_some();
+    let in_query = url.query_pairs().any(|(name, _)| {
+        let name = name.to_lowercase().replace('-', "_");
+        SECRET_NAMES.iter().any(|secret| name.contains(secret))
+    });
+    if in_authority || in_query {
+        return Err(
+            "the URL holds credentials, which other users could see; take them out and set \
+             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile in ~/.aws"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn check_file(url: &Url) -> Result<(), String> {
+    if url.host().is_some() {
+        return Err("a file URL has three slashes: file:///absolute/path".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "a file URL has no '?' or '#'; write %3F or %23 where they belong to a name".to_owned(),
+        );
+    }
+    match url.to_file_path() {
+        Ok(path) if path != Path::new("/") => Ok(()),
+        _ => Err("the file URL names no directory; write file:///absolute/path".to_owned()),
+    }
+}
+
+fn check_s3(url: &Url) -> Result<(), String> {
+    match url.host_str() {
+        Some(bucket) if !bucket.is_empty() => Ok(()),
+        _ => Err("the URL names no bucket; write s3://bucket/prefix".to_owned()),
+    }
+}
+
+/// Where rows go: `sqlite:/path/rows.db`, percent-encoded like every URL.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RowsUrl(Url);
+
+impl RowsUrl {
+    /// Rows in an SQLite database; `path` must be absolute.
+    pub fn from_database(path: &Path) -> Option<Self> {
+        let file = Url::from_file_path(path).ok()?;
+        format!("sqlite:{}", file.path()).parse().ok()
+    }
+
+    pub fn as_url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The database's file.
+    pub fn database(&self) -> PathBuf {
+        let path: Vec<u8> = percent_decode_str(self.0.path()).collect();
+        PathBuf::from(OsString::from_vec(path))
+    }
+}
+
+impl FromStr for RowsUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text)
+            .map_err(|error| format!("this is not a URL ({error}); write sqlite:/path/rows.db"))?;
+        if url.scheme() != "sqlite" {
+            return Err(format!(
+                "unknown row sink '{}:'; write sqlite:/path/rows.db",
+                url.scheme()
+            ));
+        }
+        refuse_credentials(&url)?;
+        let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+        if url.cannot_be_a_base() || has_host || url.path().ends_with('/') {
+            return Err(
+                "the row sink needs a file's absolute path: sqlite:/path/rows.db".to_owned(),
+            );
+        }
+        Ok(Self(url))
+    }
+}
+
+impl TryFrom<String> for RowsUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_remotes_are_taken() {
+        for url in [
+            "file:///srv/pictures",
+            "file:///srv/with%20space",
+            "s3://bucket",
+            "s3://bucket/pre/fix?endpoint=http://127.0.0.1:8333&region=eu-1",
+        ] {
+            let parsed: RemoteUrl = url.parse().unwrap();
+            assert_eq!(parsed.as_url().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn bad_remotes_say_what_to_write() {
+        for (url, hint) in [
+            ("/srv/pictures", "file:///absolute/path"),
+            ("./pictures", "file:///absolute/path"),
+            ("pictures", "file:///path or s3://bucket/prefix"),
+            ("", "file:///path or s3://bucket/prefix"),
+            ("ftp://host/x", "unknown remote scheme 'ftp:'"),
+            ("file://srv/pictures", "three slashes"),
+            ("file:///", "names no directory"),
+            ("file:///a?b", "%3F"),
+            ("s3:///prefix", "names no bucket"),
+            ("s3:bucket", "names no bucket"),
+            ("s3://AKIA:hush@bucket/", "credentials"),
+            ("s3://bucket/?secret_access_key=hush", "credentials"),
+            ("s3://bucket/?Session-Token=hush", "credentials"),
+        ] {
+            let error = url.parse::<RemoteUrl>().unwrap_err();
+            assert!(error.contains(hint), "{url}: {error}");
+            assert!(!error.contains("hush") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn rows_need_a_known_sink_and_an_absolute_path() {
+        for url in ["sqlite:/srv/rows.db", "sqlite:///srv/rows.db"] {
+            let rows: RowsUrl = url.parse().unwrap();
+            assert_eq!(rows.database(), Path::new("/srv/rows.db"));
+        }
+        let odd = Path::new("/srv/50% of #1?/rows.db");
+        let rows = RowsUrl::from_database(odd).unwrap();
+        assert_eq!(rows.database(), odd);
+        for (url, hint) in [
+            ("/srv/rows.db", "not a URL"),
+            ("sqlite:rows.db", "absolute"),
+            ("sqlite:", "absolute"),
+            ("sqlite://host/rows.db", "absolute"),
+            (
+                "postgres://user:hush@host/db",
+                "unknown row sink 'postgres:'",
+            ),
+        ] {
+            let error = url.parse::<RowsUrl>().unwrap_err();
+            assert!(error.contains(hint), "{url}: {error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! A mount's life: lock the directory, open remote, rows and journal, mount, deliver, and when the
+//! mount is gone, drain.
+//!
+//! Threads of its own: `signals` (SIGTERM and SIGINT become events) and `mounted` (waits for the
+//! end of the mount); both send to the one channel that [`run`] waits on.
+
+mod lock;
+mod probe;
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::config::MountSettings;
+use crate::delivery::{self, Delivery, Drained};
+use crate::derive::thumbnail;
+use crate::journal::{self, Journal};
+use crate::mount::{self, Mount, VirtualFiles};
+use crate::scan::Scan;
+use crate::status::Snapshot;
+use crate::status::collect::{self, Source};
+use lock::Lock;
+
+/// Draining ends when nothing at all has arrived for this long: a remote that is away must not keep
+/// a machine from shutting down. The next mount goes on.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for programs to close their files when the mount is taken away under them.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long uploads that are on their way may take to end when draining has ended.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What a daemon says of itself when its mount is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Where files and rows go, for people; no secrets.
+    pub remote: String,
+    pub rows: Option<String>,
+    /// Whether the kernel reads and writes the backing files by itself.
+    pub passthrough: bool,
+    /// What does not keep the mount from working and should be known; sentences.
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no mount, or why it ended; one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DaemonError(pub String);
+
+fn failed(error: impl std::fmt::Display) -> DaemonError {
+    DaemonError(error.to_string())
+}
+
+enum Event {
+    Signal,
+    Unmounted,
+}
+
+/// Mounts, calls `ready` once that is done, serves until unmounted or told to stop, drains; returns
+/// what is left.
+pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapshot, DaemonError> {
+    // The runtime outlives all that runs on it, and its threads come after the fork of a daemon.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let directory = open_directory(settings)?;
+    let mut lock = Lock::acquire(&directory, settings)?;
+    let places = runtime.block_on(probe::open_and_probe(settings))?;
+    lock.take_journal(settings)?;
+    let (device, inode) = identity(&directory)?;
+    let journal = Journal::open(journal::Options {
+        path: settings.journal.clone(),
+        directory: settings.directory.clone(),
+        device,
+        inode,
+        settle: settings.settle,
+        has_rows: places.rows.is_some(),
+    })
+    .map_err(failed)?;
+    lock.write_state(lock::State::Mounted);
+
+    let in_runtime = runtime.enter();
+    let delivery = Delivery::start(
+        journal.clone(),
+        duplicate(&directory)?,
+        places.remote.clone(),
+        places.rows.clone(),
+        delivery::Options {
+            workers: settings.workers,
+            max_retries: settings.max_retries,
+            settle: settings.settle,
+            thumbnail: thumbnail::Options::default(),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+        },
+    )
+    .map_err(failed)?;
+    drop(in_runtime);
+    if let Some(error) = &places.remote_error {
+        delivery.remote_is_away(error);
+    }
+
+    // Whatever has changed by now has done so before the mount was there to see it.
+    let since = journal::now_ms() * 1_000_000;
+    let scan = Scan::start(journal.clone(), duplicate(&directory)?, since).map_err(failed)?;
+    let status = Arc::new(Status::new(settings, &journal, &delivery, &scan, &places)?);
+    let mount = mount::mount(
+        duplicate(&directory)?,
+        &settings.mountpoint,
+        journal.clone(),
+        status.clone(),
+        &mount_options(settings),
+    )
+    .map_err(failed)?;
+    status.0.mounted(mount.passthrough());
+    journal.mounted().map_err(failed)?;
+    tracing::info!(directory = %settings.directory.display(), mountpoint = %settings.mountpoint.display(),
+        passthrough = mount.passthrough(), "mounted");
+    let (sender, events) = crossbeam_channel::unbounded();
+    forward_signals(sender.clone())?;
+    ready(Ready {
+        remote: places.remote.describe(),
+        rows: places.rows.as_ref().map(|rows| rows.describe()),
+        passthrough: mount.passthrough(),
+        warnings: places.warnings,
+    });
+
+    serve(mount, sender, &events)?;
+    lock.write_state(lock::State::Draining);
+    drain(&runtime, &delivery, &events);
+    runtime.block_on(delivery.stop(GRACE));
+    scan.stop();
+    what_is_left(settings, &journal)
+}
+
+/// Until the mount is gone: unmounted by somebody, or by us because of a signal.
+fn serve(mount: Mount, sender: Sender<Event>, events: &Receiver<Event>) -> Result<(), DaemonError> {
+    let unmounter = mount.unmounter();
+    std::thread::Builder::new()
+        .name("mounted".into())
+        .spawn(move || {
+            if let Err(error) = mount.wait() {
+                tracing::error!(%error, "the mount ended with an error");
+            }
+            let _ = sender.send(Event::Unmounted);
+        })
+        .map_err(failed)?;
+    if let Ok(Event::Unmounted) | Err(_) = events.recv() {
+        return Ok(());
+    }
+    tracing::info!("told to stop: unmounting");
+    if let Err(error) = unmounter.unmount() {
+        tracing::error!(%error, "cannot unmount");
+    }
+    let deadline = Instant::now() + CLOSING;
+    loop {
+        match events.recv_deadline(deadline) {
+            Ok(Event::Unmounted) => return Ok(()),
+            Ok(Event::Signal) | Err(_) => {
+                tracing::warn!(
+                    "files are still open; what is written to them from now on is found by the next mount"
+                );
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Delivers what is left until nothing is, nothing arrives any more, or a signal says to stop.
+fn drain(runtime: &tokio::runtime::Runtime, delivery: &Delivery, events: &Receiver<Event>) {
+    tracing::info!("unmounted; delivering what is left");
+    let interrupted = async {
+        loop {
+            if let Ok(Event::Signal) = events.try_recv() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            drained = delivery.drain(PATIENCE) => match drained {
+                Ok(Drained::Empty) => {}
+                Ok(Drained::Stalled) => tracing::warn!("nothing arrives any more; the journal keeps what is left"),
+                Err(error) => tracing::error!(%error, "draining ended early"),
+            },
+            () = interrupted => tracing::warn!("told to stop again; the journal keeps what is left"),
+        }
+    });
+}
+
+fn what_is_left(settings: &MountSettings, journal: &Journal) -> Result<Snapshot, DaemonError> {
+    let mut snapshot = Snapshot {
+        directory: settings.directory.display().to_string(),
+        journal: settings.journal.display().to_string(),
+        ..Snapshot::default()
+    };
+    let view = journal.view().map_err(failed)?;
+    collect::fill_from_journal(&view, &mut snapshot).map_err(failed)?;
+    tracing::info!(
+        delivered = snapshot.delivered_files,
+        queued = snapshot.queued_files,
+        failed = snapshot.failed_files,
+        "ended"
+    );
+    Ok(snapshot)
+}
+
+fn open_directory(settings: &MountSettings) -> Result<File, DaemonError> {
+    File::open(&settings.directory).map_err(|error| {
+        DaemonError(format!(
+            "{} cannot be opened: {error}",
+            settings.directory.display()
+        ))
+    })
+}
+
+fn duplicate(directory: &File) -> Result<OwnedFd, DaemonError> {
+    directory.as_fd().try_clone_to_owned().map_err(failed)
+}
+
+/// Device and inode number.
+fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
+    let stat = rustix::fs::fstat(directory).map_err(failed)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+fn mount_options(settings: &MountSettings) -> mount::Options {
+    mount::Options {
+        passthrough: settings.passthrough,
+        allow: if settings.allow_other {
+            mount::Allow::Everyone
+        } else {
+            mount::Allow::Owner
+        },
+        ..mount::Options::default()
+    }
+}
+
+fn forward_signals(sender: Sender<Event>) -> Result<(), DaemonError> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for _ in &mut signals {
+                if sender.send(Event::Signal).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// The files of `.upload`.
+struct Status(Source);
+
+impl Status {
+    fn new(
+        settings: &MountSettings,
+        journal: &Journal,
+        delivery: &Delivery,
+        scan: &Scan,
+        places: &probe::Places,
+    ) -> Result<Self, DaemonError> {
+        let fixed = Snapshot {
+            directory: settings.directory.display().to_string(),
+            mountpoint: Some(settings.mountpoint.display().to_string()),
+            pid: Some(std::process::id()),
+            journal: settings.journal.display().to_string(),
+            remote: places.remote.describe(),
+            rows: places.rows.as_ref().map(|rows| rows.describe()),
+            ..Snapshot::default()
+        };
+        Ok(Self(
+            Source::new(journal, delivery.progress(), scan.looked_at(), fixed).map_err(failed)?,
+        ))
+    }
+}
+
+impl VirtualFiles for Status {
+    fn names(&self) -> &'static [&'static str] {
+        Source::FILES
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        match self.0.read(name) {
+            Ok(content) => content.map(String::into_bytes),
+            // Somebody is looking at the status: here is what is wrong.
+            Err(error) => Some(format!("{error}\n").into_bytes()),
+        }
+    }
+}

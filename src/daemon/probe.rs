@@ -1,0 +1,88 @@
+//! Opening the remote and the row sink, and finding out whether they work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::DaemonError;
+use crate::config::MountSettings;
+use crate::journal::View;
+use crate::remote::{self, Remote, RemoteError, RemoteErrorKind};
+use crate::rows::{self, RowSink};
+
+/// How long a remote may take to answer before the mount goes on without an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) struct Places {
+    pub remote: Arc<dyn Remote>,
+    pub rows: Option<Arc<dyn RowSink>>,
+    /// Set if the remote does not work now.
+    pub remote_error: Option<RemoteError>,
+    /// What is wrong with either, for the person who mounts.
+    pub warnings: Vec<String>,
+}
+
+/// The first mount of a directory is refused if the remote or the sink will never work like this:
+/// wrong credentials, no such bucket. Everything else mounts, queues, and says so: a rig that boots
+/// without its network must still be able to write.
+pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, DaemonError> {
+    let refuse = |error: String| Err(DaemonError(error));
+    let remote = match remote::open(&settings.remote).await {
+        Ok(remote) => remote,
+        Err(error) => return refuse(error.to_string()),
+    };
+    let rows = match settings
+        .rows
+        .as_ref()
+        .map(|url| rows::open(&[url], &rows::Options::default()))
+        .transpose()
+    {
+        Ok(rows) => rows,
+        Err(error) => return refuse(error.to_string()),
+    };
+    let first = !mounted_before(settings);
+    let mut warnings = Vec::new();
+    let remote_error = probe_remote(remote.as_ref()).await;
+    if let Some(error) = &remote_error {
+        if first && error.kind == RemoteErrorKind::Permanent {
+            return refuse(error.to_string());
+        }
+        warnings.push(format!("{error}; what is written waits in the journal"));
+    }
+    if let Some(sink) = &rows {
+        match tokio::time::timeout(TIMEOUT, sink.probe()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if first && error.permanent => return refuse(error.to_string()),
+            Ok(Err(error)) => warnings.push(format!("{error}; rows wait in the journal")),
+            Err(_) => warnings.push(format!(
+                "{} does not answer; rows wait in the journal",
+                sink.describe()
+            )),
+        }
+    }
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Places {
+        remote,
+        rows,
+        remote_error,
+        warnings,
+    })
+}
+
+async fn probe_remote(remote: &dyn Remote) -> Option<RemoteError> {
+    match tokio::time::timeout(TIMEOUT, remote.probe()).await {
+        Ok(result) => result.err(),
+        Err(_) => Some(RemoteError::unreachable(format!(
+            "{} has not answered for {} seconds",
+            remote.describe(),
+            TIMEOUT.as_secs()
+        ))),
+    }
+}
+
+fn mounted_before(settings: &MountSettings) -> bool {
+    View::open(&settings.journal)
+        .and_then(|view| view.meta())
+        .is_ok_and(|meta| meta.mounted_before)
+}

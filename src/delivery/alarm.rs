@@ -1,0 +1,62 @@
+//! Waking the claimers when there may be something to claim.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::{Context, until};
+
+/// One bell for each claimer. A bell that rings while its claimer is busy is heard afterwards.
+#[derive(Default)]
+pub(super) struct Alarms {
+    pub small: Notify,
+    pub large: Notify,
+    pub rows: Notify,
+    /// Draining: nothing settles any more.
+    hurried: AtomicBool,
+}
+
+impl Alarms {
+    /// The journal has new work.
+    pub(super) fn ring(&self) {
+        for bell in [&self.small, &self.large, &self.rows] {
+            bell.notify_one();
+        }
+    }
+
+    /// From now on new work is due at once.
+    pub(super) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+}
+
+impl Context {
+    /// Sleeps until there may be something due: at `next_due`, or a settle time after new work.
+    /// False when it is time to stop.
+    pub(super) async fn wait_for_work(&self, bell: &Notify, next_due: Option<i64>) -> bool {
+        let due = async {
+            match next_due {
+                Some(due) => tokio::time::sleep(until(due)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let changed = async {
+            bell.notified().await;
+            let hurried = self.alarms.hurried.load(Ordering::Relaxed);
+            tokio::time::sleep(if hurried {
+                Duration::ZERO
+            } else {
+                self.options.settle
+            })
+            .await;
+        };
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = due => true,
+            () = changed => true,
+            _ = stop.wait_for(|stop| *stop) => false,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Reading a file for delivery: once, where it is small enough, for hash, thumbnail and upload.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Context;
+use super::open::{open_file, stat_file};
+use crate::derive::{stats, thumbnail};
+use crate::journal::{FileStat, Kind};
+use crate::path::RelPath;
+use crate::remote::{Body, MEDIA_TYPE_HEAD};
+
+/// Files up to this size are held in memory while they are delivered, bytes.
+pub(super) const IN_MEMORY: u64 = 8 << 20;
+/// All files in memory together, bytes.
+pub(super) const BUDGET: u64 = 64 << 20;
+/// Budget is given out in pieces of this many bytes.
+const PIECE: u64 = 4096;
+/// How much of a large file is read at a time, bytes.
+const CHUNK: usize = 1 << 20;
+
+/// The memory that files may take.
+pub(super) struct Budget(Arc<Semaphore>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new((BUDGET / PIECE) as usize)))
+    }
+}
+
+impl Budget {
+    /// Waits until there is room for a file of this size; a large one, which is streamed, needs none.
+    async fn take(&self, size: u64) -> Option<OwnedSemaphorePermit> {
+        let pieces = if size <= IN_MEMORY {
+            size.div_ceil(PIECE) as u32
+        } else {
+            0
+        };
+        // Fails only if the semaphore is closed, which it never is.
+        self.0.clone().acquire_many_owned(pieces).await.ok()
+    }
+}
+
+/// A file ready to be sent.
+pub(super) struct Loaded {
+    pub stat: FileStat,
+    pub hash: blake3::Hash,
+    pub kind: Kind,
+    pub body: Body,
+    /// The first bytes, [`MEDIA_TYPE_HEAD`] if there are so many.
+    pub head: Bytes,
+    _budget: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a file could not be loaded.
+pub(super) enum LoadError {
+    /// There is no regular file of that name.
+    Gone,
+    /// It changed while it was read; a change that says so is coming.
+    Changed,
+    Io(io::Error),
+}
+
+impl From<io::Error> for LoadError {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            // ELOOP: a symbolic link has taken its place.
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENXIO) => Self::Gone,
+            _ if error.kind() == io::ErrorKind::NotFound => Self::Gone,
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => Self::Changed,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// Opens, reads and hashes the file.
+pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loaded, LoadError> {
+    let (its_context, its_path) = (context.clone(), path.clone());
+    let (file, stat, ctime) = blocking(move || {
+        let file = open_file(&its_context.backing, &its_path)?;
+        let (stat, ctime) = stat_file(&file)?;
+        Ok((Arc::new(file), stat, ctime))
+    })
+    .await?;
+    let budget = context.budget.take(stat.size).await;
+    let is_stats = path.name() == stats::STATS_FILE;
+    blocking(move || {
+        let (hash, body, head) = if stat.size <= IN_MEMORY {
+            let mut content = vec![0; stat.size as usize];
+            file.read_exact_at(&mut content, 0)?;
+            let content = Bytes::from(content);
+            (
+                blake3::hash(&content),
+                Body::Bytes(content.clone()),
+                content.slice(..content.len().min(MEDIA_TYPE_HEAD)),
+            )
+        } else {
+            let (hash, head) = hash_file(&file, stat.size)?;
+            (
+                hash,
+                Body::File {
+                    file: file.clone(),
+                    len: stat.size,
+                },
+                head,
+            )
+        };
+        if stat_file(&file)? != (stat, ctime) {
+            return Err(LoadError::Changed);
+        }
+        let kind = if is_stats {
+            Kind::Stats
+        } else if thumbnail::is_picture(&head) {
+            Kind::Picture
+        } else {
+            Kind::Other
+        };
+        Ok(Loaded {
+            stat,
+            hash,
+            kind,
+            body,
+            head,
+            _budget: budget,
+        })
+    })
+    .await
+}
+
+/// The hash of a large file, and its first bytes.
+fn hash_file(file: &File, size: u64) -> io::Result<(blake3::Hash, Bytes)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut head = Bytes::new();
+    let mut at = 0;
+    while at < size {
+        let length = CHUNK.min((size - at) as usize);
+        file.read_exact_at(&mut buffer[..length], at)?;
+        hasher.update(&buffer[..length]);
+        if at == 0 {
+            head = Bytes::copy_from_slice(&buffer[..MEDIA_TYPE_HEAD]);
+        }
+        at += length as u64;
+    }
+    Ok((hasher.finalize(), head))
+}
+
+/// Runs what blocks on the disk where that is allowed. A panic becomes an I/O error of this file.
+async fn blocking<T: Send + 'static>(
+    body: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    match tokio::task::spawn_blocking(body).await {
+        Ok(result) => result,
+        Err(error) => Err(LoadError::Io(io::Error::other(error))),
+    }
+}

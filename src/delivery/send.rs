@@ -1,0 +1,173 @@
+//! Sending one file: the original, and beside it the thumbnail where it is a picture.
+
+use std::sync::Arc;
+
+use super::load::{LoadError, Loaded, load};
+use super::{Context, backoff};
+use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
+use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
+use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, media_type};
+
+/// A file that was changed while it was read is looked at again after this long, milliseconds.
+const CHANGED: i64 = 500;
+
+pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutcome {
+    let loaded = match load(context, &claim.path).await {
+        Ok(loaded) => loaded,
+        Err(LoadError::Gone) => return FileOutcome::Gone,
+        Err(LoadError::Changed) => {
+            return FileOutcome::Released {
+                due: now_ms() + CHANGED,
+            };
+        }
+        Err(LoadError::Io(error)) => {
+            let error = format!("{} could not be read: {error}", claim.path);
+            return retry_or_fail(context, claim, error);
+        }
+    };
+    if claim.remote_hash == Some(loaded.hash) {
+        return FileOutcome::Unchanged {
+            stat: loaded.stat,
+            hash: loaded.hash,
+        };
+    }
+    let started = std::time::Instant::now();
+    let _uploading = context.progress.begin(&claim.path, loaded.stat.size);
+    match put_artifacts(context, claim, &loaded).await {
+        Ok(delivered) => {
+            context.progress.arrived(loaded.stat.size);
+            tracing::info!(
+                path = %claim.path,
+                bytes = loaded.stat.size,
+                ms = started.elapsed().as_millis() as u64,
+                attempt = claim.attempts + 1,
+                "delivered"
+            );
+            FileOutcome::Delivered(delivered)
+        }
+        Err(error) => failed(context, claim, error).await,
+    }
+}
+
+/// Both artifacts at a time. The thumbnail's failure is the picture's affair; the remote's failure
+/// to store it is the delivery's.
+async fn put_artifacts(
+    context: &Context,
+    claim: &FileClaim,
+    loaded: &Loaded,
+) -> Result<Delivered, RemoteError> {
+    let (original, thumbnail) = tokio::join!(
+        put_original(context, claim, loaded),
+        put_thumbnail(context, claim, loaded)
+    );
+    Ok(Delivered {
+        stat: loaded.stat,
+        hash: loaded.hash,
+        kind: loaded.kind,
+        dimensions: None,
+        etag: original?,
+        thumbnail: thumbnail?,
+    })
+}
+
+async fn put_original(
+    context: &Context,
+    claim: &FileClaim,
+    loaded: &Loaded,
+) -> Result<Option<String>, RemoteError> {
+    let put = Put {
+        key: Key::new(Artifact::Original, &claim.path),
+        body: loaded.body.clone(),
+        content_type: media_type(claim.path.name(), &loaded.head),
+        hash: loaded.hash,
+        metadata: vec![("mtime", mtime_text(loaded.stat.mtime_ns))],
+    };
+    Ok(context.remote.put(put).await?.etag)
+}
+
+async fn put_thumbnail(
+    context: &Context,
+    claim: &FileClaim,
+    loaded: &Loaded,
+) -> Result<ThumbnailState, RemoteError> {
+    if loaded.kind != Kind::Picture {
+        return Ok(ThumbnailState::None);
+    }
+    let thumbnail = match context.pictures.make(loaded.body.clone()).await {
+        Ok(thumbnail) => thumbnail,
+        Err(error) => {
+            tracing::warn!(path = %claim.path, %error, "no thumbnail");
+            return Ok(ThumbnailState::Failed(error.to_string()));
+        }
+    };
+    let Thumbnail {
+        bytes,
+        format,
+        width,
+        height,
+    } = thumbnail;
+    let put = Put {
+        key: Key::new(Artifact::Thumbnail, &claim.path),
+        hash: blake3::hash(&bytes),
+        body: Body::Bytes(bytes.into()),
+        content_type: format.media_type().into(),
+        metadata: vec![
+            ("width", width.to_string()),
+            ("height", height.to_string()),
+            ("original-blake3", loaded.hash.to_hex().to_string()),
+        ],
+    };
+    context.remote.put(put).await?;
+    Ok(ThumbnailState::Delivered)
+}
+
+/// What a failed upload means for the file, and for the remote as a whole.
+async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> FileOutcome {
+    match error.kind {
+        RemoteErrorKind::ContentChanged => FileOutcome::Released {
+            due: now_ms() + CHANGED,
+        },
+        RemoteErrorKind::Unreachable => {
+            context.remote_is_away(&error);
+            FileOutcome::Released { due: now_ms() }
+        }
+        RemoteErrorKind::Transient => retry_or_fail(context, claim, error.to_string()),
+        RemoteErrorKind::Permanent => {
+            // Is it this file, or everything: revoked credentials, a bucket that is gone?
+            match context.remote.probe().await {
+                Err(everything) => {
+                    context.remote_is_away(&everything);
+                    FileOutcome::Released { due: now_ms() }
+                }
+                Ok(()) => {
+                    tracing::warn!(path = %claim.path, %error, "failed for good");
+                    FileOutcome::Failed {
+                        error: error.to_string(),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn retry_or_fail(context: &Context, claim: &FileClaim, error: String) -> FileOutcome {
+    if claim.attempts >= context.options.max_retries {
+        tracing::warn!(path = %claim.path, error, attempts = claim.attempts + 1, "failed; tried often enough");
+        return FileOutcome::Failed { error };
+    }
+    let delay = backoff::delay(claim.attempts);
+    tracing::debug!(path = %claim.path, error, ?delay, "failed; will be tried again");
+    FileOutcome::Retry {
+        error,
+        due: now_ms() + delay.as_millis() as i64,
+    }
+}
+
+/// Seconds since 1970-01-01 UTC with nine decimals, as rclone and s3fs keep it.
+fn mtime_text(mtime_ns: i64) -> String {
+    format!(
+        "{}.{:09}",
+        mtime_ns.div_euclid(1_000_000_000),
+        mtime_ns.rem_euclid(1_000_000_000)
+    )
+}

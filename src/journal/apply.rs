@@ -1,0 +1,338 @@
+//! Changes, as they come from the mount and the scan, become versions and work.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::store::Store;
+use super::{Change, Entry, FileStat, JournalError, ScannedFolder, now_ms};
+use crate::path::RelPath;
+
+/// A change waits for the next one this many settle times at most: a file that is written all the
+/// time is delivered all the same.
+const LONGEST_SETTLE: i64 = 20;
+
+/// Files of at least this size take the lane for large files, bytes.
+pub const LARGE: u64 = 32 << 20;
+
+impl Store {
+    pub(super) fn apply_change(&mut self, change: &Change) -> Result<(), JournalError> {
+        match change {
+            Change::Opening { path } => self.opening(path),
+            Change::Written { path, stat } => self.written(path, stat),
+            Change::Removed { path } => self.removed(path),
+            Change::FolderRemoved { path } => self.remove_folder(path),
+            Change::Renamed { from, to, entry } => self.renamed(from, to, entry),
+            Change::Exchanged { a, b } => self.exchanged(a, b),
+        }
+    }
+
+    fn opening(&mut self, path: &RelPath) -> Result<(), JournalError> {
+        if let Some(id) = self.file_id(path)? {
+            self.conn
+                .prepare_cached("UPDATE file SET opened = 1 WHERE id = ?")?
+                .execute([id])?;
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, path: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
+        let Some((folder, name)) = path.split() else {
+            return Ok(());
+        };
+        let folder_id = self.make_folder(&folder)?;
+        let id = self.raise(folder_id, name, stat)?;
+        let due = self.due();
+        self.queue(id, due, now_ms())?;
+        if stat.links > 1 {
+            self.raise_other_names(id, stat, due)?;
+        }
+        Ok(())
+    }
+
+    /// The file's next version.
+    fn raise(&mut self, folder_id: i64, name: &[u8], stat: &FileStat) -> Result<i64, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached(
+                "INSERT INTO file (folder_id, name, version, size, mtime_ns, inode, linked)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (folder_id, name) DO UPDATE SET
+                     version = version + 1, size = ?3, mtime_ns = ?4, inode = ?5, linked = ?6, opened = 0
+                 RETURNING id",
+            )?
+            .query_row(
+                params![
+                    folder_id,
+                    name,
+                    stat.size as i64,
+                    stat.mtime_ns,
+                    stat.inode as i64,
+                    stat.links > 1
+                ],
+                |row| row.get(0),
+            )?)
+    }
+
+    /// Content that is written under one name of an inode is new under all of them.
+    fn raise_other_names(
+        &mut self,
+        id: i64,
+        stat: &FileStat,
+        due: i64,
+    ) -> Result<(), JournalError> {
+        let others: Vec<i64> = self
+            .conn
+            .prepare_cached(
+                "UPDATE file SET version = version + 1, size = ?3, mtime_ns = ?4
+                 WHERE inode = ?2 AND linked = 1 AND id <> ?1 RETURNING id",
+            )?
+            .query_map(
+                params![id, stat.inode as i64, stat.size as i64, stat.mtime_ns],
+                |row| row.get(0),
+            )?
+            .collect::<Result<_, _>>()?;
+        for other in others {
+            self.queue(other, due, now_ms())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file's work due at `due`. A file that is being delivered stays claimed, and is
+    /// queued again when that is settled, for two deliveries of one file must not overtake.
+    pub(super) fn queue(&mut self, id: i64, due: i64, now: i64) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO work (file_id, folder_id, state, large, due_at, queued_at, size)
+                 SELECT id, folder_id, 0, size >= ?4, ?2, ?3, size FROM file WHERE id = ?1
+                 ON CONFLICT (file_id) DO UPDATE SET
+                     state = CASE state WHEN 1 THEN 1 ELSE 0 END,
+                     folder_id = excluded.folder_id, large = excluded.large, size = excluded.size,
+                     queued_at = CASE WHEN state < 2 THEN min(queued_at, ?3) ELSE ?3 END,
+                     due_at = CASE WHEN state < 2 THEN min(?2, queued_at + ?5) ELSE ?2 END,
+                     attempts = 0, error = NULL, failed_at = NULL",
+            )?
+            .execute(params![
+                id,
+                due,
+                now,
+                LARGE as i64,
+                self.settle_ms * LONGEST_SETTLE
+            ])?;
+        Ok(())
+    }
+
+    fn removed(&mut self, path: &RelPath) -> Result<(), JournalError> {
+        if let Some(id) = self.file_id(path)? {
+            self.drop_file(id)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a file: what waits for delivery waits no more, what was delivered stays at the
+    /// remote, and the folder's row is written again without it.
+    pub(super) fn drop_file(&mut self, id: i64) -> Result<(), JournalError> {
+        let folder_id: Option<i64> = self
+            .conn
+            .prepare_cached("DELETE FROM file WHERE id = ? RETURNING folder_id")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        match folder_id {
+            Some(folder_id) => self.raise_row(folder_id, false),
+            None => Ok(()),
+        }
+    }
+
+    fn renamed(&mut self, from: &RelPath, to: &RelPath, entry: &Entry) -> Result<(), JournalError> {
+        match entry {
+            Entry::Folder => self.rename_folder(from, to),
+            Entry::Other => self.removed(to),
+            Entry::File(stat) => {
+                self.removed(to)?;
+                match self.file_id(from)? {
+                    Some(id) => self.move_file(id, to, stat),
+                    // Not known under its old name: the scan has not come there yet.
+                    None => self.written(to, stat),
+                }
+            }
+        }
+    }
+
+    fn move_file(&mut self, id: i64, to: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
+        let Some((folder, name)) = to.split() else {
+            return Ok(());
+        };
+        let folder_id = self.make_folder(&folder)?;
+        let from_folder: i64 = self
+            .conn
+            .prepare_cached("SELECT folder_id FROM file WHERE id = ?")?
+            .query_row([id], |row| row.get(0))?;
+        self.conn
+            .prepare_cached(
+                "UPDATE file SET folder_id = ?2, name = ?3, size = ?4, mtime_ns = ?5, inode = ?6, linked = ?7
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                id,
+                folder_id,
+                name,
+                stat.size as i64,
+                stat.mtime_ns,
+                stat.inode as i64,
+                stat.links > 1
+            ])?;
+        let due = self.due();
+        self.moved_file(id, due)?;
+        self.raise_row(from_folder, false)
+    }
+
+    fn exchanged(
+        &mut self,
+        a: &(RelPath, Entry),
+        b: &(RelPath, Entry),
+    ) -> Result<(), JournalError> {
+        if let (Entry::Folder, Entry::Folder) = (a.1, b.1) {
+            return self.exchange_folders(&a.0, &b.0);
+        }
+        // At most one folder: it moves, and the other is new under its new name.
+        for ((to, entry), (from, _)) in [(a, b), (b, a)] {
+            match entry {
+                Entry::Folder => self.rename_folder(from, to)?,
+                Entry::File(_) | Entry::Other => self.removed(to)?,
+            }
+        }
+        for (to, entry) in [a, b] {
+            if let Entry::File(stat) = entry {
+                self.written(to, stat)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn exchange_folders(&mut self, a: &RelPath, b: &RelPath) -> Result<(), JournalError> {
+        let (id_a, id_b) = (self.make_folder(a)?, self.make_folder(b)?);
+        let (Some((parent_a, name_a)), Some((parent_b, name_b))) = (a.split(), b.split()) else {
+            return Ok(());
+        };
+        let (parent_a, parent_b) = (self.make_folder(&parent_a)?, self.make_folder(&parent_b)?);
+        // Over a name that no folder can have, for (parent, name) is unique.
+        self.place_folder(id_a, parent_a, b"/")?;
+        self.place_folder(id_b, parent_a, name_a)?;
+        self.place_folder(id_a, parent_b, name_b)?;
+        for (id, path) in [(id_b, a), (id_a, b)] {
+            self.follow(path)?;
+            self.schedule_expansion(id)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn file_id(&mut self, path: &RelPath) -> Result<Option<i64>, JournalError> {
+        let Some((folder, name)) = path.split() else {
+            return Ok(None);
+        };
+        let Some(folder_id) = self.folder_id(&folder)? else {
+            return Ok(None);
+        };
+        Ok(self
+            .conn
+            .prepare_cached("SELECT id FROM file WHERE folder_id = ? AND name = ?")?
+            .query_row(params![folder_id, name], |row| row.get(0))
+            .optional()?)
+    }
+
+    /// What the scan found in a folder, and what it has still to look at.
+    pub(super) fn apply_scanned(&mut self, scanned: &ScannedFolder) -> Result<(), JournalError> {
+        for (name, stat) in &scanned.found {
+            self.found(&scanned.path.join(name), stat)?;
+        }
+        for name in &scanned.missing {
+            self.missing(&scanned.path.join(name))?;
+        }
+        for name in &scanned.children {
+            self.conn
+                .prepare_cached("INSERT OR IGNORE INTO scan (path) VALUES (?)")?
+                .execute([scanned.path.join(name).as_bytes()])?;
+        }
+        self.conn
+            .prepare_cached("DELETE FROM scan WHERE path = ?")?
+            .execute([scanned.path.as_bytes()])?;
+        Ok(())
+    }
+
+    /// A file that the journal does not know, or knows otherwise. It is a change, unless it looks
+    /// like damage: the same inode as was delivered, shorter, and nobody had opened it for writing.
+    fn found(&mut self, path: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
+        struct Row {
+            id: i64,
+            delivered: i64,
+            size: i64,
+            mtime_ns: i64,
+            inode: i64,
+            opened: bool,
+        }
+        let Some(id) = self.file_id(path)? else {
+            return self.written(path, stat);
+        };
+        let row = self
+            .conn
+            .prepare_cached(
+                "SELECT id, delivered, size, mtime_ns, inode, opened FROM file WHERE id = ?",
+            )?
+            .query_row([id], |row| {
+                Ok(Row {
+                    id: row.get(0)?,
+                    delivered: row.get(1)?,
+                    size: row.get(2)?,
+                    mtime_ns: row.get(3)?,
+                    inode: row.get(4)?,
+                    opened: row.get(5)?,
+                })
+            })?;
+        let same_inode = row.inode == stat.inode as i64;
+        if same_inode
+            && row.size == stat.size as i64
+            && row.mtime_ns == stat.mtime_ns
+            && !row.opened
+        {
+            return Ok(());
+        }
+        if row.delivered > 0 && same_inode && (stat.size as i64) < row.size && !row.opened {
+            return self.suspect(
+                row.id,
+                &format!(
+                    "the local file is {} bytes, {} were delivered, and nobody wrote to it through the \
+                     mount; the copy at the remote is kept",
+                    stat.size, row.size
+                ),
+            );
+        }
+        self.written(path, stat)
+    }
+
+    /// A file that the journal knows is not there. Never delivered: then it is just gone.
+    fn missing(&mut self, path: &RelPath) -> Result<(), JournalError> {
+        let Some(id) = self.file_id(path)? else {
+            return Ok(());
+        };
+        let delivered: i64 = self
+            .conn
+            .prepare_cached("SELECT delivered FROM file WHERE id = ?")?
+            .query_row([id], |row| row.get(0))?;
+        if delivered == 0 {
+            return self.drop_file(id);
+        }
+        self.suspect(
+            id,
+            "the local file is gone, and nobody removed it through the mount; the copy at the remote is kept",
+        )
+    }
+
+    pub(super) fn suspect(&mut self, id: i64, why: &str) -> Result<(), JournalError> {
+        let now = now_ms();
+        self.queue(id, now, now)?;
+        self.conn
+            .prepare_cached(
+                "UPDATE work SET state = 3, error = ?2, failed_at = ?3 WHERE file_id = ?1",
+            )?
+            .execute(params![id, why, now])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! Claiming files for delivery, and settling what became of them.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::store::Store;
+use super::{Claimed, FileStat, JournalError, now_ms};
+use crate::derive::thumbnail::ThumbnailState;
+use crate::path::RelPath;
+
+/// A file of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId(pub(super) i64);
+
+/// Small files and large ones wait in lanes of their own, so that neither starves the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Small,
+    Large,
+}
+
+/// A file taken for delivery: work is done for (file, version).
+#[derive(Debug, Clone)]
+pub struct FileClaim {
+    pub id: FileId,
+    pub version: i64,
+    pub path: RelPath,
+    /// BLAKE3 of what the remote has under this path's key, if that is known for sure.
+    pub remote_hash: Option<blake3::Hash>,
+    /// Attempts before this one.
+    pub attempts: u32,
+}
+
+/// What kind of file the delivered content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Other = 0,
+    Picture = 1,
+    Stats = 2,
+}
+
+/// What was delivered.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    /// The file as it was read.
+    pub stat: FileStat,
+    pub hash: blake3::Hash,
+    pub kind: Kind,
+    /// Width and height of a picture as shown (upright), pixels; `None` if not known.
+    pub dimensions: Option<(u32, u32)>,
+    pub etag: Option<String>,
+    pub thumbnail: ThumbnailState,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone)]
+pub enum FileOutcome {
+    /// All artifacts are at the remote, and the local bytes are durable.
+    Delivered(Delivered),
+    /// The content is what the remote has already; nothing was sent.
+    Unchanged { stat: FileStat, hash: blake3::Hash },
+    /// Failed for now; due again at `due` (milliseconds since 1970-01-01 UTC).
+    Retry { error: String, due: i64 },
+    /// Failed for good, until somebody asks for it or the file changes.
+    Failed { error: String },
+    /// Not attempted, or overtaken by a change: back into the queue, due at `due`.
+    Released { due: i64 },
+    /// There is no such file any more.
+    Gone,
+}
+
+/// A claim and what became of it.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub id: FileId,
+    pub version: i64,
+    pub outcome: FileOutcome,
+}
+
+impl Store {
+    pub(super) fn claim_files(
+        &mut self,
+        lane: Lane,
+        limit: usize,
+    ) -> Result<Claimed<FileClaim>, JournalError> {
+        let large = lane == Lane::Large;
+        struct Due {
+            id: i64,
+            folder_id: i64,
+            attempts: u32,
+        }
+        let due: Vec<Due> = self
+            .conn
+            .prepare_cached(
+                "SELECT file_id, folder_id, attempts FROM work
+                 WHERE state = 0 AND large = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3",
+            )?
+            .query_map(params![large, now_ms(), limit as i64], |row| {
+                Ok(Due {
+                    id: row.get(0)?,
+                    folder_id: row.get(1)?,
+                    attempts: row.get(2)?,
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        let mut claims = Vec::with_capacity(due.len());
+        for Due {
+            id,
+            folder_id,
+            attempts,
+        } in due
+        {
+            let folder = self.folder_path(folder_id)?;
+            claims.push(self.claim_file(id, &folder, attempts)?);
+        }
+        let next_due = self
+            .conn
+            .prepare_cached("SELECT min(due_at) FROM work WHERE state = 0 AND large = ?")?
+            .query_row([large], |row| row.get(0))?;
+        Ok(Claimed { claims, next_due })
+    }
+
+    fn claim_file(
+        &mut self,
+        id: i64,
+        folder: &RelPath,
+        attempts: u32,
+    ) -> Result<FileClaim, JournalError> {
+        self.conn
+            .prepare_cached("UPDATE work SET state = 1 WHERE file_id = ?")?
+            .execute([id])?;
+        let (name, version, hash): (Vec<u8>, i64, Option<[u8; 32]>) = self
+            .conn
+            .prepare_cached("SELECT name, version, hash FROM file WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        if hash.is_some() {
+            // From here on the remote may have the old content or the new: an answer can be lost.
+            self.conn
+                .prepare_cached("UPDATE file SET hash = NULL WHERE id = ?")?
+                .execute([id])?;
+        }
+        Ok(FileClaim {
+            id: FileId(id),
+            version,
+            path: folder.join(&name),
+            remote_hash: hash.map(blake3::Hash::from_bytes),
+            attempts,
+        })
+    }
+
+    pub(super) fn settle_files(&mut self, settlements: &[Settlement]) -> Result<(), JournalError> {
+        for Settlement {
+            id,
+            version,
+            outcome,
+        } in settlements
+        {
+            self.settle_file(id.0, *version, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn settle_file(
+        &mut self,
+        id: i64,
+        version: i64,
+        outcome: &FileOutcome,
+    ) -> Result<(), JournalError> {
+        let current: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT version FROM file WHERE id = ?")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        match current {
+            // Removed meanwhile.
+            None => return Ok(()),
+            // Changed meanwhile: whatever became of the old version, the new one is still to be done.
+            Some(current) if current != version => return self.release(id, None),
+            Some(_) => {}
+        }
+        match outcome {
+            FileOutcome::Delivered(delivered) => self.delivered(id, version, delivered),
+            FileOutcome::Unchanged { stat, hash } => self.unchanged(id, version, stat, hash),
+            FileOutcome::Retry { error, due } => self.troubled(id, 0, error, *due),
+            FileOutcome::Failed { error } => self.troubled(id, 2, error, 0),
+            FileOutcome::Released { due } => self.release(id, Some(*due)),
+            FileOutcome::Gone => self.gone(id),
+        }
+    }
+
+    fn delivered(
+        &mut self,
+        id: i64,
+        version: i64,
+        delivered: &Delivered,
+    ) -> Result<(), JournalError> {
+        let (thumbnail, thumbnail_error) = match &delivered.thumbnail {
+            ThumbnailState::None => (0, None),
+            ThumbnailState::Delivered => (1, None),
+            ThumbnailState::Failed(error) => (2, Some(error)),
+        };
+        let folder_id: i64 = self
+            .conn
+            .prepare_cached(
+                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, opened = 0, kind = ?6,
+                     hash = ?7, etag = ?8, delivered_at = ?9, thumbnail = ?10, thumbnail_error = ?11,
+                     width = ?12, height = ?13
+                 WHERE id = ?1 RETURNING folder_id",
+            )?
+            .query_row(
+                params![
+                    id,
+                    version,
+                    delivered.stat.size as i64,
+                    delivered.stat.mtime_ns,
+                    delivered.stat.inode as i64,
+                    delivered.kind as i64,
+                    delivered.hash.as_bytes(),
+                    delivered.etag,
+                    now_ms(),
+                    thumbnail,
+                    thumbnail_error,
+                    delivered.dimensions.map(|(width, _)| width),
+                    delivered.dimensions.map(|(_, height)| height),
+                ],
+                |row| row.get(0),
+            )?;
+        self.finish(id)?;
+        self.raise_row(folder_id, delivered.kind != Kind::Other)
+    }
+
+    fn unchanged(
+        &mut self,
+        id: i64,
+        version: i64,
+        stat: &FileStat,
+        hash: &blake3::Hash,
+    ) -> Result<(), JournalError> {
+        // The hash was forgotten when the file was claimed.
+        self.conn
+            .prepare_cached(
+                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6, opened = 0
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                id,
+                version,
+                stat.size as i64,
+                stat.mtime_ns,
+                stat.inode as i64,
+                hash.as_bytes()
+            ])?;
+        self.finish(id)
+    }
+
+    fn finish(&mut self, id: i64) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached("DELETE FROM work WHERE file_id = ?")?
+            .execute([id])?;
+        Ok(())
+    }
+
+    fn troubled(&mut self, id: i64, state: i64, error: &str, due: i64) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached(
+                "UPDATE work SET state = ?2, error = ?3, due_at = ?4, failed_at = ?5, attempts = attempts + 1
+                 WHERE file_id = ?1",
+            )?
+            .execute(params![id, state, error, due, now_ms()])?;
+        Ok(())
+    }
+
+    /// Queued again; at its own time, or at `due` if that is later.
+    fn release(&mut self, id: i64, due: Option<i64>) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached(
+                "UPDATE work SET state = 0, due_at = max(due_at, ?2) WHERE file_id = ?1 AND state = 1",
+            )?
+            .execute(params![id, due.unwrap_or(0)])?;
+        Ok(())
+    }
+
+    fn gone(&mut self, id: i64) -> Result<(), JournalError> {
+        let delivered: i64 = self
+            .conn
+            .prepare_cached("SELECT delivered FROM file WHERE id = ?")?
+            .query_row([id], |row| row.get(0))?;
+        if delivered == 0 {
+            return self.drop_file(id);
+        }
+        self.suspect(
+            id,
+            "the local file is gone, and nobody removed it through the mount; the copy at the remote is kept",
+        )
+    }
+
+    /// See [`super::Journal::hurry`].
+    pub(super) fn hurry(&mut self) -> Result<(), JournalError> {
+        self.settle_ms = 0;
+        let now = now_ms();
+        self.conn.execute(
+            "UPDATE work SET due_at = ?1 WHERE state = 0 AND attempts = 0 AND due_at > ?1",
+            [now],
+        )?;
+        self.conn.execute(
+            "UPDATE folder SET row_due = ?1 WHERE row_state = 1 AND row_attempts = 0 AND row_due > ?1",
+            [now],
+        )?;
+        Ok(())
+    }
+}

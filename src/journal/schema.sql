@@ -1,0 +1,157 @@
+-- The journal, schema version 1. This file is a contract: status, scripts and people read these
+-- tables with plain sqlite3. Times are milliseconds since 1970-01-01 UTC, sizes are bytes, names
+-- are bytes as on disk.
+
+-- Which backing directory this journal belongs to. One row.
+CREATE TABLE meta (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    directory  BLOB    NOT NULL,            -- its path when last opened
+    device     INTEGER NOT NULL,            -- st_dev and st_ino of it
+    inode      INTEGER NOT NULL,
+    mount_id   TEXT    NOT NULL,            -- made once; tells rows of different mounts apart
+    -- Set when a daemon begins, cleared when one ends with nothing left: a mount of a directory
+    -- that was never mounted may refuse on a bad remote, later ones may not.
+    mounted_at INTEGER,
+    -- Whether the last mount had a row sink. Without one, rows wait for a mount that has, and nobody
+    -- waits for them.
+    has_rows   INTEGER NOT NULL DEFAULT 0,
+    syncs      INTEGER NOT NULL DEFAULT 0   -- written by fsync, so that its commit has a page to sync
+);
+
+-- The tree. A rename of a folder changes one row here; its files follow through `expansion`.
+CREATE TABLE folder (
+    id            INTEGER PRIMARY KEY,
+    parent_id     INTEGER REFERENCES folder (id),   -- NULL for the backing directory (id 1) only
+    name          BLOB    NOT NULL,
+    -- The stats row of the folder. It has one once a picture or a stats.json was delivered in it.
+    -- Raised by each change of what the row shows, to the time at least: a folder that is removed and
+    -- made again goes on from where the sink is. 0: has no row.
+    row_version   INTEGER NOT NULL DEFAULT 0,
+    row_delivered INTEGER NOT NULL DEFAULT 0,       -- the version that the sink has; 0: none
+    row_state     INTEGER NOT NULL DEFAULT 0,       -- 0 none or delivered, 1 queued, 2 failed, 3 claimed
+    row_due       INTEGER NOT NULL DEFAULT 0,       -- not before this time
+    row_attempts  INTEGER NOT NULL DEFAULT 0,
+    row_error     TEXT,
+    row_failed_at INTEGER,
+    UNIQUE (parent_id, name)
+);
+CREATE INDEX folder_row_due ON folder (row_due) WHERE row_state = 1;
+CREATE INDEX folder_row_troubled ON folder (row_failed_at) WHERE row_error IS NOT NULL;
+
+-- Every regular file that was ever closed, and what the remote has of it.
+CREATE TABLE file (
+    id              INTEGER PRIMARY KEY,
+    folder_id       INTEGER NOT NULL REFERENCES folder (id),
+    name            BLOB    NOT NULL,
+    version         INTEGER NOT NULL,             -- raised by each change
+    delivered       INTEGER NOT NULL DEFAULT 0,   -- the version at the remote; 0: none
+    size            INTEGER NOT NULL,             -- as of the last change or delivery
+    mtime_ns        INTEGER NOT NULL,
+    inode           INTEGER NOT NULL,
+    linked          INTEGER NOT NULL DEFAULT 0,   -- 1: had further hard links
+    opened          INTEGER NOT NULL DEFAULT 0,   -- 1: opened for writing, nothing journaled since
+    kind            INTEGER NOT NULL DEFAULT 0,   -- of the delivered content: 0 other, 1 picture, 2 stats.json
+    width           INTEGER,                      -- of a picture, upright, pixels
+    height          INTEGER,
+    hash            BLOB,                         -- BLAKE3 of what is at the remote; NULL: not known for sure
+    etag            TEXT,                         -- the remote's proof
+    delivered_at    INTEGER,
+    thumbnail       INTEGER NOT NULL DEFAULT 0,   -- 0 none, 1 delivered, 2 failed
+    thumbnail_error TEXT,
+    UNIQUE (folder_id, name)
+);
+CREATE INDEX file_linked ON file (inode) WHERE linked = 1;
+CREATE INDEX file_without_thumbnail ON file (delivered_at) WHERE thumbnail = 2;
+
+-- What has still to be done: one row a file whose version is not delivered. Small when all is well.
+CREATE TABLE work (
+    file_id   INTEGER PRIMARY KEY REFERENCES file (id) ON DELETE CASCADE,
+    folder_id INTEGER NOT NULL,             -- the file's; a folder's row waits until it has no work
+    state     INTEGER NOT NULL,             -- 0 queued, 1 claimed, 2 failed, 3 suspect
+    large     INTEGER NOT NULL,             -- 1: a large file; these have a lane of their own
+    due_at    INTEGER NOT NULL,             -- not before this time: settle time or retry
+    queued_at INTEGER NOT NULL,             -- of the first change not yet delivered
+    size      INTEGER NOT NULL,
+    attempts  INTEGER NOT NULL DEFAULT 0,
+    error     TEXT,                         -- of the last attempt
+    failed_at INTEGER
+);
+CREATE INDEX work_due ON work (large, due_at) WHERE state = 0;
+CREATE INDEX work_folder ON work (folder_id);
+CREATE INDEX work_retried ON work (queued_at) WHERE attempts > 0;
+CREATE INDEX work_troubled ON work (failed_at) WHERE error IS NOT NULL;
+
+-- Folders that were renamed and whose files have still to be queued, a few hundred at a time.
+CREATE TABLE expansion (
+    folder_id  INTEGER PRIMARY KEY REFERENCES folder (id) ON DELETE CASCADE,
+    after_file INTEGER NOT NULL DEFAULT 0   -- files up to this id are done
+);
+
+-- Folders that the start-up scan has still to look at. Empty: the scan is through.
+CREATE TABLE scan (path BLOB PRIMARY KEY) WITHOUT ROWID;
+
+-- Totals for status, kept by the triggers below: never counted. One row.
+CREATE TABLE total (
+    one           INTEGER PRIMARY KEY CHECK (one = 1),
+    files         INTEGER NOT NULL DEFAULT 0,   -- all files; delivered = files - queued - failed - suspect
+    bytes         INTEGER NOT NULL DEFAULT 0,
+    queued_files  INTEGER NOT NULL DEFAULT 0,   -- queued or claimed
+    queued_bytes  INTEGER NOT NULL DEFAULT 0,
+    failed_files  INTEGER NOT NULL DEFAULT 0,
+    failed_bytes  INTEGER NOT NULL DEFAULT 0,
+    suspect_files INTEGER NOT NULL DEFAULT 0,
+    suspect_bytes INTEGER NOT NULL DEFAULT 0,
+    queued_rows   INTEGER NOT NULL DEFAULT 0,
+    failed_rows   INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO total (one) VALUES (1);
+INSERT INTO folder (id, parent_id, name) VALUES (1, NULL, x'');
+
+CREATE TRIGGER file_added AFTER INSERT ON file BEGIN
+    UPDATE total SET files = files + 1, bytes = bytes + new.size;
+END;
+CREATE TRIGGER file_removed AFTER DELETE ON file BEGIN
+    UPDATE total SET files = files - 1, bytes = bytes - old.size;
+END;
+CREATE TRIGGER file_resized AFTER UPDATE OF size ON file WHEN new.size <> old.size BEGIN
+    UPDATE total SET bytes = bytes + new.size - old.size;
+END;
+CREATE TRIGGER work_added AFTER INSERT ON work BEGIN
+    UPDATE total SET
+        queued_files  = queued_files  + (new.state < 2),
+        queued_bytes  = queued_bytes  + (new.state < 2) * new.size,
+        failed_files  = failed_files  + (new.state = 2),
+        failed_bytes  = failed_bytes  + (new.state = 2) * new.size,
+        suspect_files = suspect_files + (new.state = 3),
+        suspect_bytes = suspect_bytes + (new.state = 3) * new.size;
+END;
+CREATE TRIGGER work_removed AFTER DELETE ON work BEGIN
+    UPDATE total SET
+        queued_files  = queued_files  - (old.state < 2),
+        queued_bytes  = queued_bytes  - (old.state < 2) * old.size,
+        failed_files  = failed_files  - (old.state = 2),
+        failed_bytes  = failed_bytes  - (old.state = 2) * old.size,
+        suspect_files = suspect_files - (old.state = 3),
+        suspect_bytes = suspect_bytes - (old.state = 3) * old.size;
+END;
+CREATE TRIGGER work_moved AFTER UPDATE OF state, size ON work
+WHEN new.size <> old.size OR (new.state <> old.state AND max(new.state, old.state) > 1) BEGIN
+    UPDATE total SET
+        queued_files  = queued_files  + (new.state < 2) - (old.state < 2),
+        queued_bytes  = queued_bytes  + (new.state < 2) * new.size - (old.state < 2) * old.size,
+        failed_files  = failed_files  + (new.state = 2) - (old.state = 2),
+        failed_bytes  = failed_bytes  + (new.state = 2) * new.size - (old.state = 2) * old.size,
+        suspect_files = suspect_files + (new.state = 3) - (old.state = 3),
+        suspect_bytes = suspect_bytes + (new.state = 3) * new.size - (old.state = 3) * old.size;
+END;
+CREATE TRIGGER folder_row_moved AFTER UPDATE OF row_state ON folder
+WHEN new.row_state <> old.row_state BEGIN
+    UPDATE total SET
+        queued_rows = queued_rows + (new.row_state IN (1, 3)) - (old.row_state IN (1, 3)),
+        failed_rows = failed_rows + (new.row_state = 2) - (old.row_state = 2);
+END;
+CREATE TRIGGER folder_removed AFTER DELETE ON folder WHEN old.row_state <> 0 BEGIN
+    UPDATE total SET
+        queued_rows = queued_rows - (old.row_state IN (1, 3)),
+        failed_rows = failed_rows - (old.row_state = 2);
+END;

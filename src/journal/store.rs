@@ -1,0 +1,187 @@
+//! The database itself: opening, making, migrating, and the pieces that all operations use.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{JournalError, Options, now_ms};
+
+/// Tells a journal from any other SQLite database ("obxf", https://sqlite.org/fileformat.html §1.3.14).
+const APPLICATION_ID: i64 = 0x6f62_7866;
+
+/// Schema versions, oldest first: the n-th brings a journal from version n-1 to n.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// The writer's connection and what it keeps in memory beside it. Owned by the writer's thread.
+pub(super) struct Store {
+    pub(super) conn: Connection,
+    /// How long a change comes to rest, milliseconds.
+    pub(super) settle_ms: i64,
+    /// Folder ids by path; only a cache, emptied by renames, removals and roll-backs.
+    pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
+    /// Folder paths by id, likewise.
+    pub(super) folder_paths: HashMap<i64, crate::path::RelPath>,
+}
+
+impl Store {
+    pub(super) fn open(options: &Options) -> Result<Self, JournalError> {
+        let path = options.path.as_path();
+        let unusable = |reason: String| JournalError::Unusable {
+            path: path.display().to_string(),
+            reason,
+        };
+        make_private(path).map_err(|error| unusable(error.to_string()))?;
+        let conn = Connection::open(path).map_err(|error| unusable(error.to_string()))?;
+        let mut store = Self {
+            conn,
+            settle_ms: options.settle.as_millis() as i64,
+            folder_ids: HashMap::new(),
+            folder_paths: HashMap::new(),
+        };
+        store.prepare(options).map_err(|error| match error {
+            JournalError::Sqlite(reason) => unusable(reason),
+            other => other,
+        })?;
+        Ok(store)
+    }
+
+    fn prepare(&mut self, options: &Options) -> Result<(), JournalError> {
+        self.conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        let version = check_identity(&self.conn, &options.path)?;
+        configure(&self.conn)?;
+        self.migrate(version, &options.path)?;
+        self.claim_ownership(options)?;
+        self.conn
+            .execute("UPDATE meta SET has_rows = ?", [options.has_rows])?;
+        // What was claimed belongs to a daemon that is no more.
+        self.conn
+            .execute("UPDATE work SET state = 0 WHERE state = 1", [])?;
+        self.conn
+            .execute("UPDATE folder SET row_state = 1 WHERE row_state = 3", [])?;
+        self.conn.set_prepared_statement_cache_capacity(96);
+        Ok(())
+    }
+
+    fn migrate(&mut self, from: usize, path: &Path) -> Result<(), JournalError> {
+        if from > MIGRATIONS.len() {
+            return Err(JournalError::NewerSchema {
+                path: path.display().to_string(),
+                found: from as i64,
+                known: MIGRATIONS.len() as i64,
+            });
+        }
+        for (version, sql) in MIGRATIONS.iter().enumerate().skip(from) {
+            let transaction = self.conn.transaction()?;
+            transaction.execute_batch(sql)?;
+            transaction.pragma_update(None, "user_version", version as i64 + 1)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+
+    /// A journal belongs to one directory: the same path, or the same inode where it was moved.
+    fn claim_ownership(&mut self, options: &Options) -> Result<(), JournalError> {
+        let directory = options.directory.as_os_str().as_bytes();
+        let (device, inode) = (options.device as i64, options.inode as i64);
+        let owner: Option<(Vec<u8>, i64, i64)> = self
+            .conn
+            .query_row("SELECT directory, device, inode FROM meta", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        match owner {
+            None => {
+                self.conn.execute(
+                    "INSERT INTO meta (one, directory, device, inode, mount_id) VALUES (1, ?, ?, ?, ?)",
+                    params![directory, device, inode, new_mount_id()],
+                )?;
+            }
+            Some((path, its_device, its_inode)) => {
+                if path != directory && (its_device, its_inode) != (device, inode) {
+                    return Err(JournalError::OtherDirectory {
+                        path: options.path.display().to_string(),
+                        owner: String::from_utf8_lossy(&path).into_owned(),
+                    });
+                }
+                self.conn.execute(
+                    "UPDATE meta SET directory = ?, device = ?, inode = ?",
+                    params![directory, device, inode],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When a change that is made now is due.
+    pub(super) fn due(&self) -> i64 {
+        now_ms() + self.settle_ms
+    }
+
+    pub(super) fn forget_folders(&mut self) {
+        self.folder_ids.clear();
+        self.folder_paths.clear();
+    }
+}
+
+/// The schema version of the database, 0 if it is new; an error if it is something else.
+pub(super) fn check_identity(conn: &Connection, path: &Path) -> Result<usize, JournalError> {
+    let unusable = |reason: &str| JournalError::Unusable {
+        path: path.display().to_string(),
+        reason: reason.into(),
+    };
+    let read = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (id, version) = match (read("application_id"), read("user_version")) {
+        (Ok(id), Ok(version)) => (id, version),
+        (Err(error), _) | (_, Err(error)) => {
+            return Err(unusable(&format!(
+                "{error}; if it is damaged, move it away, and the next mount makes a new one from \
+                 the directory"
+            )));
+        }
+    };
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (id, version, tables) {
+        (0, 0, 0) => Ok(0),
+        (APPLICATION_ID, version, _) if version > 0 => Ok(version as usize),
+        _ => Err(unusable("it is a database, but not a journal of outboxfs")),
+    }
+}
+
+fn configure(conn: &Connection) -> Result<(), JournalError> {
+    // A commit in WAL mode without a sync survives the death of the process, not a power cut; the
+    // writer asks for a synced one where fsync(2) promises it. The checkpoints have a thread of
+    // their own, because they sync, and no close should wait for a disk.
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -16_384)?; // KiB
+    Ok(())
+}
+
+/// Makes the state directory and an empty database file that only their owner can read: what is
+/// photographed in a folder is nobody else's business.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)?;
+    }
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+fn new_mount_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}

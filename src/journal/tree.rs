@@ -1,0 +1,207 @@
+//! Folders: paths to ids and back, renames, and the files that follow a renamed folder.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::store::Store;
+use super::{JournalError, now_ms};
+use crate::path::RelPath;
+
+/// Folders kept in memory by path and by id; the database answers for the rest.
+const CACHED_FOLDERS: usize = 10_000;
+
+pub(super) const ROOT: i64 = 1;
+
+impl Store {
+    /// The id of a folder, if the journal knows it.
+    pub(super) fn folder_id(&mut self, path: &RelPath) -> Result<Option<i64>, JournalError> {
+        let Some((parent, name)) = path.split() else {
+            return Ok(Some(ROOT));
+        };
+        if let Some(id) = self.folder_ids.get(path.as_bytes()) {
+            return Ok(Some(*id));
+        }
+        let Some(parent_id) = self.folder_id(&parent)? else {
+            return Ok(None);
+        };
+        let id: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT id FROM folder WHERE parent_id = ? AND name = ?")?
+            .query_row(params![parent_id, name], |row| row.get(0))
+            .optional()?;
+        if let Some(id) = id {
+            self.remember(path, id);
+        }
+        Ok(id)
+    }
+
+    /// The id of a folder, made with those above it if the journal does not know it.
+    pub(super) fn make_folder(&mut self, path: &RelPath) -> Result<i64, JournalError> {
+        if let Some(id) = self.folder_id(path)? {
+            return Ok(id);
+        }
+        let Some((parent, name)) = path.split() else {
+            return Ok(ROOT);
+        };
+        let parent_id = self.make_folder(&parent)?;
+        self.conn
+            .prepare_cached("INSERT INTO folder (parent_id, name) VALUES (?, ?)")?
+            .execute(params![parent_id, name])?;
+        let id = self.conn.last_insert_rowid();
+        self.remember(path, id);
+        Ok(id)
+    }
+
+    pub(super) fn folder_path(&mut self, id: i64) -> Result<RelPath, JournalError> {
+        if id == ROOT {
+            return Ok(RelPath::root());
+        }
+        if let Some(path) = self.folder_paths.get(&id) {
+            return Ok(path.clone());
+        }
+        let (parent_id, name): (i64, Vec<u8>) = self
+            .conn
+            .prepare_cached("SELECT parent_id, name FROM folder WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let path = self.folder_path(parent_id)?.join(&name);
+        if self.folder_paths.len() >= CACHED_FOLDERS {
+            self.folder_paths.clear();
+        }
+        self.folder_paths.insert(id, path.clone());
+        Ok(path)
+    }
+
+    fn remember(&mut self, path: &RelPath, id: i64) {
+        if self.folder_ids.len() >= CACHED_FOLDERS {
+            self.folder_ids.clear();
+        }
+        self.folder_ids.insert(path.as_bytes().into(), id);
+    }
+
+    /// Forgets a folder and all that the journal still believes to be in it.
+    pub(super) fn remove_folder(&mut self, path: &RelPath) -> Result<(), JournalError> {
+        let Some(id) = self.folder_id(path)? else {
+            return Ok(());
+        };
+        if id == ROOT {
+            return Ok(());
+        }
+        // An empty folder, as most are: one look-up each.
+        let below = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
+                     SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
+        self.conn
+            .prepare_cached(&format!(
+                "{below} DELETE FROM file WHERE folder_id IN below"
+            ))?
+            .execute([id])?;
+        loop {
+            // Leaves first: a folder refers to its parent.
+            let gone = self
+                .conn
+                .prepare_cached(&format!(
+                    "{below} DELETE FROM folder WHERE id IN below AND NOT EXISTS \
+                     (SELECT 1 FROM folder AS child WHERE child.parent_id = folder.id)"
+                ))?
+                .execute([id])?;
+            if gone == 0 {
+                break;
+            }
+        }
+        self.forget_folders();
+        Ok(())
+    }
+
+    /// A folder has another place. Its row here moves; its files are queued by [`Store::expand`].
+    pub(super) fn rename_folder(
+        &mut self,
+        from: &RelPath,
+        to: &RelPath,
+    ) -> Result<(), JournalError> {
+        self.remove_folder(to)?;
+        self.follow(to)?;
+        if let Some(id) = self.folder_id(from)? {
+            let Some((parent, name)) = to.split() else {
+                return Ok(());
+            };
+            let parent_id = self.make_folder(&parent)?;
+            self.place_folder(id, parent_id, name)?;
+            self.schedule_expansion(id)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn place_folder(
+        &mut self,
+        id: i64,
+        parent_id: i64,
+        name: &[u8],
+    ) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached("UPDATE folder SET parent_id = ?, name = ? WHERE id = ?")?
+            .execute(params![parent_id, name, id])?;
+        self.forget_folders();
+        Ok(())
+    }
+
+    /// While a scan is going on, a folder that moves may slip past it: scan it where it is now.
+    pub(super) fn follow(&mut self, to: &RelPath) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached(
+                "INSERT OR IGNORE INTO scan (path) SELECT ? WHERE EXISTS (SELECT 1 FROM scan)",
+            )?
+            .execute([to.as_bytes()])?;
+        Ok(())
+    }
+
+    pub(super) fn schedule_expansion(&mut self, id: i64) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached("INSERT OR REPLACE INTO expansion (folder_id) VALUES (?)")?
+            .execute([id])?;
+        Ok(())
+    }
+
+    /// Queues up to `limit` files of renamed folders under their new paths; their folders' rows and
+    /// sub-folders follow. Returns how much it did: 0 means that nothing is left.
+    pub(super) fn expand(&mut self, limit: usize) -> Result<usize, JournalError> {
+        let next: Option<(i64, i64)> = self
+            .conn
+            .prepare_cached("SELECT folder_id, after_file FROM expansion LIMIT 1")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((folder_id, after)) = next else {
+            return Ok(0);
+        };
+        // By id, not by name: the cursor must not meet files that are added meanwhile twice.
+        let files: Vec<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT id FROM file WHERE folder_id = ? AND id > ? ORDER BY id LIMIT ?",
+            )?
+            .query_map(params![folder_id, after, limit as i64], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let due = self.due();
+        for id in &files {
+            self.moved_file(*id, due)?;
+        }
+        if files.len() == limit {
+            self.conn
+                .prepare_cached("UPDATE expansion SET after_file = ? WHERE folder_id = ?")?
+                .execute(params![files.last(), folder_id])?;
+        } else {
+            self.conn
+                .prepare_cached("INSERT OR REPLACE INTO expansion (folder_id) SELECT id FROM folder WHERE parent_id = ?")?
+                .execute([folder_id])?;
+            self.conn
+                .prepare_cached("DELETE FROM expansion WHERE folder_id = ?")?
+                .execute([folder_id])?;
+        }
+        Ok(files.len() + 1)
+    }
+
+    /// A file has another path: what the remote has under the new key, if anything, is not its.
+    pub(super) fn moved_file(&mut self, id: i64, due: i64) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached("UPDATE file SET version = version + 1, hash = NULL WHERE id = ?")?
+            .execute([id])?;
+        self.queue(id, due, now_ms())
+    }
+}

@@ -1,0 +1,304 @@
+//! Reading the journal: what status shows, what a row is made of, what the scan compares with.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::rows::FolderId;
+use super::store::check_identity;
+use super::{JournalError, Kind};
+use crate::derive::thumbnail::ThumbnailState;
+use crate::path::RelPath;
+
+/// A read-only connection; each call sees one consistent state.
+pub struct View {
+    conn: Connection,
+}
+
+/// The totals that the journal keeps; see `schema.sql`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub queued_files: u64,
+    pub queued_bytes: u64,
+    pub delivered_files: u64,
+    pub delivered_bytes: u64,
+    pub failed_files: u64,
+    pub suspect_files: u64,
+    pub queued_rows: u64,
+    pub failed_rows: u64,
+    /// Folders that the start-up scan has still to look at, and renamed folders whose files have
+    /// still to be queued: while there are any, the queue is not all there is to do.
+    pub scanning: bool,
+    pub expanding: bool,
+}
+
+impl Totals {
+    /// Nothing is left to do by itself.
+    pub fn is_drained(&self) -> bool {
+        self.queued_files == 0 && self.queued_rows == 0 && !self.scanning && !self.expanding
+    }
+}
+
+/// Whose journal it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    pub directory: PathBuf,
+    pub mount_id: String,
+    /// Whether the directory was mounted before.
+    pub mounted_before: bool,
+}
+
+/// A file as the scan needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    pub size: u64,
+    pub mtime_ns: i64,
+    pub inode: u64,
+    /// Opened for writing, and nothing journaled since.
+    pub opened: bool,
+}
+
+/// A delivered file as a row needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveredFile {
+    pub name: Vec<u8>,
+    pub size: u64,
+    pub hash: blake3::Hash,
+    pub kind: Kind,
+    /// Width and height of a picture as shown (upright), pixels; `None` if not known.
+    pub dimensions: Option<(u32, u32)>,
+    pub thumbnail: ThumbnailState,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub delivered_at: i64,
+}
+
+impl View {
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let unusable = |error: rusqlite::Error| JournalError::Unusable {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        let conn = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(unusable)?;
+        conn.busy_timeout(std::time::Duration::from_secs(5))
+            .map_err(unusable)?;
+        check_identity(&conn, path)?;
+        Ok(Self { conn })
+    }
+
+    pub fn meta(&self) -> Result<Meta, JournalError> {
+        use std::os::unix::ffi::OsStringExt;
+        Ok(self.conn.query_row(
+            "SELECT directory, mount_id, mounted_at FROM meta",
+            [],
+            |row| {
+                Ok(Meta {
+                    directory: std::ffi::OsString::from_vec(row.get(0)?).into(),
+                    mount_id: row.get(1)?,
+                    mounted_before: row.get::<_, Option<i64>>(2)?.is_some(),
+                })
+            },
+        )?)
+    }
+
+    /// In constant time.
+    pub fn totals(&self) -> Result<Totals, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached(
+                "SELECT files, bytes, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files,
+                     suspect_bytes, queued_rows * has_rows, failed_rows * has_rows, EXISTS (SELECT 1 FROM scan),
+                     EXISTS (SELECT 1 FROM expansion)
+                 FROM total, meta",
+            )?
+            .query_row([], |row| {
+                let n = |column: usize| row.get::<_, i64>(column).map(|n| n.max(0) as u64);
+                let (queued, failed, suspect) = (n(2)?, n(4)?, n(6)?);
+                let undelivered = n(3)? + n(5)? + n(7)?;
+                Ok(Totals {
+                    queued_files: queued,
+                    queued_bytes: n(3)?,
+                    delivered_files: n(0)?.saturating_sub(queued + failed + suspect),
+                    delivered_bytes: n(1)?.saturating_sub(undelivered),
+                    failed_files: failed,
+                    suspect_files: suspect,
+                    queued_rows: n(8)?,
+                    failed_rows: n(9)?,
+                    scanning: row.get(10)?,
+                    expanding: row.get(11)?,
+                })
+            })?)
+    }
+
+    /// When the oldest change that is not delivered came, milliseconds since 1970-01-01 UTC. In
+    /// O(log n).
+    pub fn oldest_waiting(&self) -> Result<Option<i64>, JournalError> {
+        // What was never tried is due in the order in which it came; the rest has an index.
+        let of_lane = |large: bool| -> Result<Option<i64>, JournalError> {
+            Ok(self
+                .conn
+                .prepare_cached(
+                    "SELECT queued_at FROM work WHERE state = 0 AND large = ? ORDER BY due_at LIMIT 1",
+                )?
+                .query_row([large], |row| row.get(0))
+                .optional()?)
+        };
+        let retried: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT min(queued_at) FROM work WHERE attempts > 0")?
+            .query_row([], |row| row.get(0))?;
+        Ok([of_lane(false)?, of_lane(true)?, retried]
+            .into_iter()
+            .flatten()
+            .min())
+    }
+
+    /// Files and rows whose last attempt failed, newest first: at most `limit` of each, after
+    /// skipping `offset`.
+    pub fn failures(&self, limit: usize) -> Result<Vec<crate::status::Failure>, JournalError> {
+        let mut failures = Vec::new();
+        let mut files = self.conn.prepare_cached(
+            "SELECT file.folder_id, file.name, work.error, work.attempts, work.failed_at, work.state
+             FROM work JOIN file ON file.id = work.file_id
+             WHERE work.error IS NOT NULL ORDER BY work.failed_at DESC LIMIT ?",
+        )?;
+        let mut rows = files.query([limit as i64])?;
+        while let Some(row) = rows.next()? {
+            let name: Vec<u8> = row.get(1)?;
+            failures.push(crate::status::Failure {
+                path: self.folder_path(row.get(0)?)?.join(&name).to_string(),
+                artifact: "original".into(),
+                error: row.get(2)?,
+                attempts: row.get(3)?,
+                at: row.get(4)?,
+                will_retry: row.get::<_, i64>(5)? < 2,
+            });
+        }
+        let mut folders = self.conn.prepare_cached(
+            "SELECT id, row_error, row_attempts, row_failed_at, row_state FROM folder
+             WHERE row_error IS NOT NULL ORDER BY row_failed_at DESC LIMIT ?",
+        )?;
+        let mut rows = folders.query([limit as i64])?;
+        while let Some(row) = rows.next()? {
+            failures.push(crate::status::Failure {
+                path: self.folder_path(row.get(0)?)?.to_string(),
+                artifact: "row".into(),
+                error: row.get(1)?,
+                attempts: row.get(2)?,
+                at: row.get(3)?,
+                will_retry: row.get::<_, i64>(4)? != 2,
+            });
+        }
+        failures.extend(self.thumbnail_failures(limit)?);
+        failures.sort_by_key(|failure| std::cmp::Reverse(failure.at));
+        failures.truncate(limit);
+        Ok(failures)
+    }
+
+    fn thumbnail_failures(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<crate::status::Failure>, JournalError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT folder_id, name, thumbnail_error, delivered_at FROM file
+             WHERE thumbnail = 2 ORDER BY delivered_at DESC LIMIT ?",
+        )?;
+        let mut rows = statement.query([limit as i64])?;
+        let mut failures = Vec::new();
+        while let Some(row) = rows.next()? {
+            let name: Vec<u8> = row.get(1)?;
+            failures.push(crate::status::Failure {
+                path: self.folder_path(row.get(0)?)?.join(&name).to_string(),
+                artifact: "thumbnail".into(),
+                error: row.get(2)?,
+                attempts: 1,
+                at: row.get(3)?,
+                will_retry: false,
+            });
+        }
+        Ok(failures)
+    }
+
+    fn folder_path(&self, id: i64) -> Result<RelPath, JournalError> {
+        let (parent_id, name): (Option<i64>, Vec<u8>) = self
+            .conn
+            .prepare_cached("SELECT parent_id, name FROM folder WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        match parent_id {
+            None => Ok(RelPath::root()),
+            Some(parent_id) => Ok(self.folder_path(parent_id)?.join(&name)),
+        }
+    }
+
+    /// The delivered files of a folder, by name: those that the remote has in their last version.
+    pub fn delivered_files(&self, folder: FolderId) -> Result<Vec<DeliveredFile>, JournalError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT name, size, hash, kind, thumbnail, thumbnail_error, delivered_at, width, height FROM file
+             WHERE folder_id = ? AND delivered = version AND hash IS NOT NULL ORDER BY name",
+        )?;
+        let files = statement.query_map([folder.0], |row| {
+            Ok(DeliveredFile {
+                name: row.get(0)?,
+                size: row.get::<_, i64>(1)? as u64,
+                hash: blake3::Hash::from_bytes(row.get(2)?),
+                kind: match row.get(3)? {
+                    1 => Kind::Picture,
+                    2 => Kind::Stats,
+                    _ => Kind::Other,
+                },
+                thumbnail: match row.get(4)? {
+                    1 => ThumbnailState::Delivered,
+                    2 => ThumbnailState::Failed(row.get(5)?),
+                    _ => ThumbnailState::None,
+                },
+                delivered_at: row.get(6)?,
+                dimensions: row.get::<_, Option<u32>>(7)?.zip(row.get(8)?),
+            })
+        })?;
+        Ok(files.collect::<Result<_, _>>()?)
+    }
+
+    /// Some folders that the scan has still to look at.
+    pub fn to_scan(&self, limit: usize) -> Result<Vec<RelPath>, JournalError> {
+        let mut statement = self.conn.prepare_cached("SELECT path FROM scan LIMIT ?")?;
+        let paths = statement.query_map([limit as i64], |row| row.get::<_, Vec<u8>>(0))?;
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        Ok(paths
+            .iter()
+            .filter_map(|path| RelPath::parse(path))
+            .collect())
+    }
+
+    /// What the journal knows of the files of a folder, by name.
+    pub fn known_files(&self, folder: &RelPath) -> Result<HashMap<Vec<u8>, Known>, JournalError> {
+        let mut id = super::tree::ROOT;
+        for name in folder.components() {
+            let found: Option<i64> = self
+                .conn
+                .prepare_cached("SELECT id FROM folder WHERE parent_id = ? AND name = ?")?
+                .query_row(params![id, name], |row| row.get(0))
+                .optional()?;
+            match found {
+                Some(found) => id = found,
+                None => return Ok(HashMap::new()),
+            }
+        }
+        let mut statement = self.conn.prepare_cached(
+            "SELECT name, size, mtime_ns, inode, opened FROM file WHERE folder_id = ?",
+        )?;
+        let files = statement.query_map([id], |row| {
+            let known = Known {
+                size: row.get::<_, i64>(1)? as u64,
+                mtime_ns: row.get(2)?,
+                inode: row.get::<_, i64>(3)? as u64,
+                opened: row.get(4)?,
+            };
+            Ok((row.get(0)?, known))
+        })?;
+        Ok(files.collect::<Result<_, _>>()?)
+    }
+}

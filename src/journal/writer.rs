@@ -1,0 +1,316 @@
+//! The one thread that writes: takes what has come, commits it as a group, then answers.
+//!
+//! Threads: `journal` (this loop; ends when the last [`Journal`](super::Journal) is dropped) and
+//! `checkpoint` (moves the WAL into the database; ends with it). Channels: requests, bounded by
+//! [`BACKLOG`]; checkpoint requests, bounded by one.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use rusqlite::Connection;
+
+use super::store::Store;
+use super::{Answer, Durability, JournalError, Op};
+
+/// Requests that may wait for the writer before senders block.
+const BACKLOG: usize = 4096;
+/// Requests in one transaction. More would only delay the first of them.
+const GROUP: usize = 256;
+/// Operations after which the WAL is checkpointed: some megabytes.
+const CHECKPOINT_EVERY: usize = 1000;
+/// Folder-rename work done between two groups, files.
+const EXPANSION_STEP: usize = 256;
+
+type Done = Box<dyn FnOnce(Result<Answer, JournalError>) + Send>;
+type Wake = Box<dyn Fn() + Send + Sync>;
+
+struct Request {
+    op: Op,
+    durability: Durability,
+    done: Done,
+}
+
+/// The sending side, shared by all handles.
+pub(super) struct Writer {
+    requests: Option<Sender<Request>>,
+    threads: Vec<JoinHandle<()>>,
+    path: PathBuf,
+    wake: std::sync::Arc<OnceLock<Wake>>,
+}
+
+impl Writer {
+    pub(super) fn start(store: Store, path: PathBuf) -> Result<Self, JournalError> {
+        let (requests, inbox) = crossbeam_channel::bounded(BACKLOG);
+        let (checkpoints, due) = crossbeam_channel::bounded(1);
+        let wake = std::sync::Arc::new(OnceLock::new());
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.into())
+                .spawn(body)
+                .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))
+        };
+        let its_wake = wake.clone();
+        let its_path = path.clone();
+        let threads = vec![
+            spawn("checkpoint", Box::new(move || checkpoint(&its_path, &due)))?,
+            spawn(
+                "journal",
+                Box::new(move || {
+                    Loop {
+                        store,
+                        inbox,
+                        checkpoints,
+                        wake: its_wake,
+                        operations: 0,
+                    }
+                    .run()
+                }),
+            )?,
+        ];
+        Ok(Self {
+            requests: Some(requests),
+            threads,
+            path,
+            wake,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn on_work(&self, wake: Wake) {
+        let _ = self.wake.set(wake);
+    }
+
+    pub(super) fn send(
+        &self,
+        op: Op,
+        durability: Durability,
+        done: impl FnOnce(Result<Answer, JournalError>) + Send + 'static,
+    ) {
+        let request = Request {
+            op,
+            durability,
+            done: Box::new(done),
+        };
+        let sent = match &self.requests {
+            Some(requests) => requests.send(request).map_err(|unsent| unsent.0),
+            None => Err(request),
+        };
+        if let Err(request) = sent {
+            (request.done)(Err(JournalError::Closed));
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.requests = None;
+        for thread in self.threads.drain(..).rev() {
+            // The last handle may be dropped by a `done` that runs on the writer itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// The receiving side, owned by the thread.
+struct Loop {
+    store: Store,
+    inbox: Receiver<Request>,
+    checkpoints: Sender<()>,
+    wake: std::sync::Arc<OnceLock<Wake>>,
+    operations: usize,
+}
+
+impl Loop {
+    fn run(mut self) {
+        let mut expanding = true;
+        loop {
+            // While a renamed folder's files are being queued, look for requests without waiting.
+            let first = if expanding {
+                self.inbox.try_recv().ok()
+            } else {
+                self.inbox.recv().ok()
+            };
+            match first {
+                Some(first) => {
+                    let mut group = vec![first];
+                    group.extend(self.inbox.try_iter().take(GROUP - 1));
+                    expanding |= self.commit(group);
+                }
+                None if !expanding => return,
+                None => {}
+            }
+            if expanding {
+                expanding = self.expand();
+            }
+        }
+    }
+
+    /// Commits a group and answers it. True if a folder's files have to be queued now.
+    fn commit(&mut self, group: Vec<Request>) -> bool {
+        let renames = group.iter().any(|request| request.op.may_expand());
+        let makes_work = group.iter().any(|request| request.op.makes_work());
+        let synced = group
+            .iter()
+            .any(|request| request.durability == Durability::Synced);
+        self.operations += group.len();
+        match self.transact(group.iter().map(|request| &request.op), synced) {
+            Ok(answers) => {
+                for (request, answer) in group.into_iter().zip(answers) {
+                    (request.done)(Ok(answer));
+                }
+            }
+            Err(_) if group.len() > 1 => {
+                // One of them spoilt it for all: each for itself.
+                for request in group {
+                    let answer = self.transact(std::iter::once(&request.op), synced);
+                    (request.done)(answer.map(|mut answers| answers.remove(0)));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal could not be written");
+                for request in group {
+                    (request.done)(Err(error.clone()));
+                }
+            }
+        }
+        if self.operations >= CHECKPOINT_EVERY {
+            self.operations = 0;
+            let _ = self.checkpoints.try_send(());
+        }
+        if makes_work {
+            self.wake();
+        }
+        renames
+    }
+
+    fn transact<'a>(
+        &mut self,
+        ops: impl Iterator<Item = &'a Op>,
+        synced: bool,
+    ) -> Result<Vec<Answer>, JournalError> {
+        if synced {
+            // Outside of a transaction; a commit then syncs the WAL with all that is in it.
+            self.store.conn.pragma_update(None, "synchronous", "FULL")?;
+        }
+        let result = self
+            .store
+            .transaction(|store| ops.map(|op| store.apply(op)).collect());
+        if synced {
+            self.store
+                .conn
+                .pragma_update(None, "synchronous", "NORMAL")?;
+        }
+        result
+    }
+
+    /// Queues some of the files of renamed folders. True if there are more.
+    fn expand(&mut self) -> bool {
+        match self.store.transaction(|store| store.expand(EXPANSION_STEP)) {
+            Ok(0) => false,
+            Ok(_) => {
+                self.wake();
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "files of a renamed folder could not be queued; the next start goes on");
+                false
+            }
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+}
+
+impl Op {
+    fn may_expand(&self) -> bool {
+        matches!(
+            self,
+            Op::Change(super::Change::Renamed { .. } | super::Change::Exchanged { .. })
+        )
+    }
+
+    fn makes_work(&self) -> bool {
+        !matches!(
+            self,
+            Op::ClaimFiles { .. } | Op::ClaimRows { .. } | Op::Sync
+        )
+    }
+}
+
+impl Store {
+    /// Runs `body` in a transaction: all of it or nothing.
+    fn transaction<T>(
+        &mut self,
+        body: impl FnOnce(&mut Store) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let result = body(self).and_then(|value| {
+            self.conn.execute_batch("COMMIT")?;
+            Ok(value)
+        });
+        if result.is_err() {
+            // Fails if SQLite has rolled back by itself, as it does when the disk is full.
+            let _ = self.conn.execute_batch("ROLLBACK");
+            self.forget_folders();
+        }
+        result
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<Answer, JournalError> {
+        match op {
+            Op::Change(change) => self.apply_change(change)?,
+            Op::Sync => {
+                self.conn.execute("UPDATE meta SET syncs = syncs + 1", [])?;
+            }
+            Op::ClaimFiles { lane, limit } => {
+                return Ok(Answer::Files(self.claim_files(*lane, *limit)?));
+            }
+            Op::SettleFiles(settlements) => self.settle_files(settlements)?,
+            Op::ClaimRows { limit } => return Ok(Answer::Rows(self.claim_rows(*limit)?)),
+            Op::SettleRows(outcomes) => self.settle_rows(outcomes)?,
+            Op::Hurry => self.hurry()?,
+            Op::BeginScan => {
+                self.conn
+                    .execute("INSERT OR IGNORE INTO scan (path) VALUES (x'')", [])?;
+            }
+            Op::Scanned(folder) => self.apply_scanned(folder)?,
+            Op::Mounted => {
+                self.conn
+                    .execute("UPDATE meta SET mounted_at = ?", [super::now_ms()])?;
+            }
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// Moves the WAL into the database whenever asked to. Writers and readers go on meanwhile.
+fn checkpoint(path: &Path, due: &Receiver<()>) {
+    let conn = match Connection::open(path) {
+        Ok(conn) => conn,
+        Err(error) => {
+            tracing::error!(%error, "the journal's write-ahead log is not checkpointed");
+            return;
+        }
+    };
+    let _ = conn.busy_timeout(Duration::from_secs(1));
+    while due.recv().is_ok() {
+        let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            row.get::<_, i64>(0)
+        });
+        if let Err(error) = done {
+            tracing::warn!(%error, "a checkpoint of the journal failed");
+        }
+    }
+}

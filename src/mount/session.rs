@@ -1,0 +1,247 @@
+//! Mounting, unmounting, and what can go wrong with it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use parking_lot::RwLock;
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+use rustix::process::Resource;
+
+use super::VirtualFiles;
+use super::attr;
+use super::fs::OutboxFs;
+use super::handles::Handles;
+use super::probe;
+use super::resolve::Backing;
+use crate::journal::Journal;
+
+/// Source and type of the mount in /proc/self/mountinfo. Where root mounts, fuser leaves the type at
+/// plain `fuse`; the source tells in either case.
+const NAME: &str = "outboxfs";
+
+/// Who may use the mount, besides what modes and owners say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allow {
+    /// The user who mounted it.
+    #[default]
+    Owner,
+    /// That user and root.
+    OwnerAndRoot,
+    /// Everybody.
+    Everyone,
+}
+
+/// How to mount.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Let the kernel read and write backing files by itself, where it can.
+    pub passthrough: bool,
+    pub allow: Allow,
+    /// Event loops.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            passthrough: true,
+            allow: Allow::default(),
+            // One of them may be waiting for the journal before it opens a file for writing.
+            threads: cores.max(4),
+        }
+    }
+}
+
+/// Why a directory could not be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    #[error("the mount point {0} cannot be used: {1}")]
+    Mountpoint(PathBuf, io::Error),
+    #[error("the mount point {0} is not a directory")]
+    NotADirectory(PathBuf),
+    #[error(
+        "the mount point {0} lies inside the backing directory {1}: mount the directory over \
+         itself, or choose a mount point elsewhere"
+    )]
+    Inside(PathBuf, PathBuf),
+    #[error("the backing directory cannot be read: {0}")]
+    Backing(io::Error),
+    #[error(
+        "there is no /dev/fuse here: load the module (modprobe fuse), or let the container use it"
+    )]
+    NoDevice,
+    #[error("{0} cannot be mounted: {1}")]
+    Refused(PathBuf, io::Error),
+}
+
+/// A running filesystem. It ends when it is unmounted, by whomever.
+pub struct Mount {
+    session: BackgroundSession,
+    unmounter: Unmounter,
+    passthrough: Arc<AtomicBool>,
+}
+
+/// Unmounts, also while somebody waits for the end of the mount.
+#[derive(Debug, Clone)]
+pub struct Unmounter {
+    mountpoint: PathBuf,
+}
+
+/// Mounts `backing`, a directory that was opened before: it may be the mount point itself, which
+/// is then only to be reached through it. Returns when the mount is ready.
+pub fn mount(
+    backing: OwnedFd,
+    mountpoint: &Path,
+    journal: Journal,
+    files: Arc<dyn VirtualFiles>,
+    options: &Options,
+) -> Result<Mount, MountError> {
+    raise_descriptor_limit();
+    let exclusive = check_mountpoint(&backing, mountpoint)?;
+    let scratch = probe::scratch_file(&backing).ok();
+    let passthrough = Arc::new(AtomicBool::new(options.passthrough));
+    let filesystem = OutboxFs {
+        backing: Backing::new(backing).map_err(|error| MountError::Backing(error.into()))?,
+        handles: Handles::default(),
+        journal,
+        files,
+        namespace: RwLock::new(()),
+        passthrough: passthrough.clone(),
+        exclusive,
+        exact_times: scratch.as_ref().is_some_and(probe::has_exact_times),
+    };
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => MountError::NoDevice,
+        _ => MountError::Refused(mountpoint.to_owned(), error),
+    };
+    let session = Session::new(filesystem, mountpoint, &config(options)).map_err(refused)?;
+    if passthrough.load(Ordering::Relaxed)
+        && let Some(scratch) = &scratch
+        && let Err(error) = probe::can_pass_through(&session, scratch)
+    {
+        passthrough.store(false, Ordering::Relaxed);
+        tracing::info!(
+            "Reads and writes go through outboxfs, which is slower: the kernel does not pass them \
+             to the backing files ({error}). It takes Linux 6.9 and CAP_SYS_ADMIN."
+        );
+    }
+    let session = session.spawn().map_err(refused)?;
+    Ok(Mount {
+        session,
+        unmounter: Unmounter {
+            mountpoint: mountpoint.to_owned(),
+        },
+        passthrough,
+    })
+}
+
+impl Mount {
+    /// Whether reads and writes go from the kernel to the backing files.
+    pub fn passthrough(&self) -> bool {
+        self.passthrough.load(Ordering::Relaxed)
+    }
+
+    /// To unmount it while somebody waits for its end.
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    /// Waits until the session has ended: unmounted, and nothing open any more. All that was
+    /// written through the mount has then been given to the journal.
+    pub fn wait(self) -> io::Result<()> {
+        self.session.join()
+    }
+}
+
+impl Unmounter {
+    /// Takes the mount point away. What is still open stays usable, and the session goes on, until
+    /// it is closed.
+    pub fn unmount(&self) -> io::Result<()> {
+        match rustix::mount::unmount(&self.mountpoint, UnmountFlags::NOFOLLOW) {
+            Err(Errno::BUSY) => {
+                let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
+                Ok(rustix::mount::unmount(&self.mountpoint, flags)?)
+            }
+            Err(Errno::PERM) => self.unmount_by_helper(),
+            // Somebody else was faster.
+            Err(Errno::INVAL) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// What an unprivileged user mounted, fusermount3(1) unmounts.
+    fn unmount_by_helper(&self) -> io::Result<()> {
+        let output = Command::new("fusermount3")
+            .args(["-u", "-z", "--"])
+            .arg(&self.mountpoint)
+            .output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let message = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(message.trim().to_owned()))
+    }
+}
+
+/// Whether the mount point hides the backing directory.
+fn check_mountpoint(backing: &OwnedFd, mountpoint: &Path) -> Result<bool, MountError> {
+    let broken = |error: Errno| MountError::Mountpoint(mountpoint.to_owned(), error.into());
+    let unreadable = |error: Errno| MountError::Backing(error.into());
+    let below = attr::stat(backing, b"").map_err(unreadable)?;
+    let at = rustix::fs::stat(mountpoint).map_err(broken)?;
+    if !rustix::fs::FileType::from_raw_mode(at.st_mode).is_dir() {
+        return Err(MountError::NotADirectory(mountpoint.to_owned()));
+    }
+    let device = rustix::fs::makedev(below.stx_dev_major, below.stx_dev_minor);
+    if (device, below.stx_ino) == (at.st_dev, at.st_ino) {
+        return Ok(true);
+    }
+    let backing_path = std::fs::read_link(super::resolve::proc_path(backing));
+    let mountpoint_path = mountpoint.canonicalize();
+    if let (Ok(backing), Ok(mountpoint)) = (backing_path, mountpoint_path)
+        && mountpoint.starts_with(&backing)
+    {
+        // A request for the mount point would go round in circles.
+        return Err(MountError::Inside(mountpoint, backing));
+    }
+    Ok(false)
+}
+
+fn config(options: &Options) -> Config {
+    let privileged = rustix::process::geteuid().is_root();
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(NAME.to_owned()),
+        MountOption::Subtype(NAME.to_owned()),
+        MountOption::DefaultPermissions,
+    ];
+    if privileged {
+        // As on the disk below; fusermount3 would not allow it.
+        config.mount_options.push(MountOption::Dev);
+        config.mount_options.push(MountOption::Suid);
+    }
+    config.acl = match options.allow {
+        Allow::Owner => SessionACL::Owner,
+        Allow::OwnerAndRoot => SessionACL::RootAndOwner,
+        Allow::Everyone => SessionACL::All,
+    };
+    config.n_threads = Some(options.threads.max(1));
+    config.clone_fd = privileged;
+    config
+}
+
+/// One descriptor a file that somebody has open: the soft limit of 1024 is for programs that use
+/// select(2).
+fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Less is less, not wrong.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,373 @@
+//! Objects in a bucket of Amazon S3 or of a service that speaks its language.
+//!
+//! The SDK signs, addresses and finds credentials. Ours are the body (read once, hashed, summed),
+//! the patience (by progress, not by total time) and the retries (in `delivery`; the SDK's are off).
+
+mod address;
+mod body;
+mod failure;
+mod multipart;
+mod provider;
+mod upload;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::address::Address;
+use self::body::{Progress, Sum};
+use self::provider::{Checksum, Provider};
+use self::upload::Upload;
+use super::{Body, Environment, Key, Proof, Put, Remote, RemoteError, RemoteErrorKind};
+
+/// Objects up to this size are one request: below it, the three requests of a multipart upload cost
+/// more than parallel parts gain.
+const ONE_REQUEST: u64 = 16 << 20;
+/// File contents held in memory at once by all uploads together.
+const MEMORY: u64 = 48 << 20;
+/// What memory is counted in.
+const MEMORY_UNIT: u64 = 1 << 20;
+/// For name look-up, TCP and TLS together.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a request may go without any progress.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The probe stands between a person and their prompt.
+const PROBE: Duration = Duration::from_secs(8);
+/// Small enough to hash between two other things on an async thread (some 50 µs).
+const HASH_HERE: usize = 256 << 10;
+
+/// A request that begins an object, with all that is stored beside the bytes. PutObject and
+/// CreateMultipartUpload take the same, but have no type in common.
+macro_rules! described {
+    ($request:expr, $address:expr, $description:expr) => {{
+        let options = $address.object.clone();
+        let description = $description;
+        $request
+            .bucket(&$address.bucket)
+            .key(description.object)
+            .content_type(description.content_type)
+            .set_metadata(Some(description.metadata))
+            .set_acl(options.acl)
+            .set_storage_class(options.storage_class)
+            .set_server_side_encryption(options.sse)
+            .set_ssekms_key_id(options.kms_key)
+            .set_cache_control(options.cache_control)
+            .set_tagging(options.tags)
+    }};
+}
+use described;
+
+/// What an object is called and stored with.
+struct Description {
+    object: String,
+    content_type: String,
+    metadata: HashMap<String, String>,
+}
+
+impl Description {
+    fn of(address: &Address, put: &Put) -> Self {
+        let further = put.metadata.iter();
+        let further = further.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let blake3 = ("blake3".to_owned(), put.hash.to_hex().to_string());
+        Self {
+            object: address.object_name(put.key.as_str()),
+            content_type: put.content_type.clone(),
+            metadata: further.chain([blake3]).collect(),
+        }
+    }
+}
+
+/// One bucket and prefix, shared by all workers.
+pub struct S3Remote {
+    address: Address,
+    client: Client,
+    region: Option<String>,
+    memory: Arc<Semaphore>,
+}
+
+impl S3Remote {
+    /// Reads the URL and the AWS configuration (environment, `~/.aws`). Credentials are looked for
+    /// with the first request.
+    pub async fn open(url: &url::Url, environment: &Environment) -> Result<Self, RemoteError> {
+        let mut address = Address::parse(url, environment)?;
+        let config = configure(&address, environment).await;
+        if address.endpoint.is_none()
+            && let Some(endpoint) = config.endpoint_url()
+        {
+            // From the profile.
+            address.endpoint = Some(endpoint.trim_end_matches('/').to_owned());
+            address.provider = Provider::at(address.endpoint.as_deref());
+        }
+        let region = config.region().map(|region| region.as_ref().to_owned());
+        if region.is_none() {
+            return Err(RemoteError::permanent(format!(
+                "{address} needs a region: add region=NAME to the URL, or set AWS_REGION"
+            )));
+        }
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(address.path_style())
+            .build();
+        Ok(Self {
+            address,
+            client: Client::from_conf(s3),
+            region,
+            memory: Arc::new(Semaphore::new((MEMORY / MEMORY_UNIT) as usize)),
+        })
+    }
+
+    /// Room for `bytes` of file content, or for as much as there is at all.
+    async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let units = bytes.min(MEMORY).div_ceil(MEMORY_UNIT) as u32;
+        let memory = self.memory.clone();
+        let permit = memory.acquire_many_owned(units).await;
+        permit.expect("the semaphore is never closed")
+    }
+
+    async fn put_small(&self, put: &Put) -> Result<Proof, RemoteError> {
+        let checksum = self.address.provider.checksum();
+        let (bytes, sum, _room) = match &put.body {
+            Body::Bytes(bytes) => {
+                let (bytes, sum) = check(bytes.clone(), put.hash, checksum).await?;
+                (bytes, sum, None)
+            }
+            Body::File { file, len } => {
+                let room = self.room(*len).await;
+                let (file, len, hash) = (file.clone(), *len as usize, put.hash);
+                let (bytes, sum) = blocking(move || {
+                    let bytes = body::read(&file, 0, len)?;
+                    let sum = check_here(&bytes, hash, checksum)?;
+                    Ok((bytes, sum))
+                })
+                .await?;
+                (bytes, sum, Some(room))
+            }
+        };
+        let description = Description::of(&self.address, put);
+        let what = storing(&put.key);
+        self.put_bytes(&what, description, bytes, sum).await
+    }
+
+    async fn put_bytes(
+        &self,
+        what: &str,
+        description: Description,
+        bytes: Bytes,
+        sum: Sum,
+    ) -> Result<Proof, RemoteError> {
+        let progress = Progress::default();
+        let request = described!(self.client.put_object(), self.address, description)
+            .content_length(bytes.len() as i64)
+            .set_checksum_crc32_c(sum.crc32c())
+            .set_content_md5(sum.md5())
+            .body(progress.body(bytes))
+            .send();
+        let answer = progress
+            .watch(PATIENCE, request)
+            .await
+            .ok_or_else(|| failure::stalled(&self.address, what, PATIENCE))?
+            .map_err(|error| failure::explain(&self.address, what, &error))?;
+        compare(what, sum.crc32c(), answer.checksum_crc32_c())?;
+        Ok(Proof {
+            etag: answer.e_tag().map(unquoted),
+        })
+    }
+
+    /// Stores and deletes an empty object, stored as all are: policies may ask for an ACL, a
+    /// checksum or encryption.
+    async fn probe_unbounded(&self) -> Result<(), RemoteError> {
+        let name = format!(".outboxfs-probe-{:016x}", fastrand::u64(..));
+        let object = self.address.object_name(&name);
+        let description = Description {
+            object: object.clone(),
+            content_type: "application/octet-stream".to_owned(),
+            metadata: HashMap::new(),
+        };
+        let what = format!("storing a trial object in {}", self.address);
+        let sum = Sum::of(self.address.provider.checksum(), b"");
+        self.put_bytes(&what, description, Bytes::new(), sum)
+            .await?;
+        let deleted = self
+            .client
+            .delete_object()
+            .bucket(&self.address.bucket)
+            .key(&object)
+            .send()
+            .await;
+        // Credentials that may write but not delete are a sensible thing to have.
+        if let Err(error) = deleted {
+            let what = format!("deleting the trial object {object} again");
+            let error = failure::explain(&self.address, &what, &error);
+            tracing::warn!("{error}; storing works");
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Remote for S3Remote {
+    fn describe(&self) -> String {
+        self.address.to_string()
+    }
+
+    async fn probe(&self) -> Result<(), RemoteError> {
+        match tokio::time::timeout(PROBE, self.probe_unbounded()).await {
+            Ok(result) => result,
+            Err(_) => Err(RemoteError::new(
+                RemoteErrorKind::Unreachable,
+                format!(
+                    "{} did not answer within {} s; is the endpoint right?",
+                    self.address.service(),
+                    PROBE.as_secs()
+                ),
+            )),
+        }
+    }
+
+    async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
+        match &put.body {
+            Body::File { file, len } if *len > ONE_REQUEST => {
+                let (file, len) = (file.clone(), *len);
+                multipart::put(self, &put, file, len).await
+            }
+            _ => self.put_small(&put).await,
+        }
+    }
+
+    async fn put_resumable(
+        &self,
+        put: Put,
+        unfinished: Option<&str>,
+        began: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Proof, RemoteError> {
+        match &put.body {
+            Body::File { file, len } if *len > ONE_REQUEST => {
+                let (file, len) = (file.clone(), *len);
+                multipart::resume(self, &put, file, len, unfinished, began).await
+            }
+            _ => self.put_small(&put).await,
+        }
+    }
+
+    async fn abandon(&self, unfinished: &str) -> Result<(), RemoteError> {
+        match Upload::to_abandon(self, unfinished) {
+            Some(upload) => upload.abort().await,
+            None => Ok(()),
+        }
+    }
+
+    fn url(&self, key: &Key) -> Option<String> {
+        Some(self.address.public_url(key, self.region.as_deref()))
+    }
+}
+
+/// The SDK's configuration, with all that it does by itself and we do elsewhere switched off.
+async fn configure(address: &Address, environment: &Environment) -> aws_config::SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if let Some(profile) = &address.profile {
+        // Named in the URL, it goes before the environment, as with the AWS command line.
+        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
+        loader = loader
+            .profile_name(profile)
+            .credentials_provider(provider.build());
+    } else if let Some(credentials) = credentials(address.provider, environment) {
+        loader = loader.credentials_provider(credentials);
+    }
+    if let Some(endpoint) = &address.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let region = address.region.clone();
+    let region = region.or_else(|| environment.get("AWS_REGION"));
+    // Where none of these names one the AWS chain is asked, which may ask the network.
+    if let Some(region) = region.or_else(|| address.provider.region().map(str::to_owned)) {
+        loader = loader.region(Region::new(region));
+    }
+    loader.load().await
+}
+
+/// Keys that the environment names. Without them the AWS chain is asked: profiles, SSO, web identity,
+/// the machine's role.
+fn credentials(provider: Provider, environment: &Environment) -> Option<Credentials> {
+    let pair = |key: &str, secret: &str| Some((environment.get(key)?, environment.get(secret)?));
+    if provider == Provider::Spaces
+        && let Some((key, secret)) = pair("SPACES_ACCESS_KEY", "SPACES_SECRET_KEY")
+    {
+        return Some(Credentials::new(key, secret, None, None, "SPACES_…"));
+    }
+    let (key, secret) = pair("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")?;
+    let token = environment.get("AWS_SESSION_TOKEN");
+    Some(Credentials::new(key, secret, token, None, "environment"))
+}
+
+/// What an error about an object starts with.
+fn storing(key: &Key) -> String {
+    format!("storing {key}")
+}
+
+/// Verifies that the bytes are those that were to be sent, and sums them.
+async fn check(
+    bytes: Bytes,
+    hash: blake3::Hash,
+    checksum: Checksum,
+) -> Result<(Bytes, Sum), RemoteError> {
+    if bytes.len() <= HASH_HERE {
+        let sum = check_here(&bytes, hash, checksum)?;
+        return Ok((bytes, sum));
+    }
+    blocking(move || {
+        let sum = check_here(&bytes, hash, checksum)?;
+        Ok((bytes, sum))
+    })
+    .await
+}
+
+fn check_here(bytes: &[u8], hash: blake3::Hash, checksum: Checksum) -> Result<Sum, RemoteError> {
+    if blake3::hash(bytes) != hash {
+        return Err(RemoteError::content_changed());
+    }
+    Ok(Sum::of(checksum, bytes))
+}
+
+/// Services that tell what they have stored are held to it.
+fn compare(what: &str, sent: Option<String>, stored: Option<&str>) -> Result<(), RemoteError> {
+    match (sent, stored) {
+        (Some(sent), Some(stored)) if stored != sent => Err(RemoteError::transient(format!(
+            "{what} went wrong: the service stored bytes with the CRC32C {stored}, those sent have \
+             {sent}; they will be sent again"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn unquoted(etag: &str) -> String {
+    etag.trim_matches('"').to_owned()
+}
+
+/// Runs file reads and long computations where they do not hold up other requests.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RemoteError> + Send + 'static,
+) -> Result<T, RemoteError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(RemoteError::transient(format!(
+            "reading a file for its upload was broken off: {error}"
+        ))),
+    }
+}

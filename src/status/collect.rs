@@ -1,0 +1,117 @@
+//! Putting a snapshot together: totals from the journal, and from the daemon, if one runs, what is
+//! going on at this moment.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::{Snapshot, failed, json, text};
+use crate::delivery::Progress;
+use crate::journal::{Journal, JournalError, View, now_ms};
+
+/// Failures that a snapshot shows.
+const LAST_ERRORS: usize = 5;
+/// Failures that `.upload/failed` lists.
+const LISTED: usize = 10_000;
+
+/// Fills in what the journal knows, in constant time.
+pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), JournalError> {
+    let totals = view.totals()?;
+    snapshot.queued_files = totals.queued_files;
+    snapshot.queued_bytes = totals.queued_bytes;
+    snapshot.delivered_files = totals.delivered_files;
+    snapshot.delivered_bytes = totals.delivered_bytes;
+    snapshot.failed_files = totals.failed_files;
+    snapshot.suspect_files = totals.suspect_files;
+    snapshot.queued_rows = totals.queued_rows;
+    snapshot.failed_rows = totals.failed_rows;
+    snapshot.scanning = totals.scanning.then_some(0);
+    snapshot.expanding = totals.expanding;
+    snapshot.oldest_waiting = view
+        .oldest_waiting()?
+        .map(|since| (now_ms() - since).max(0) as u64);
+    snapshot.last_errors = view.failures(LAST_ERRORS)?;
+    snapshot.safe_to_unplug = snapshot.is_all_delivered();
+    Ok(())
+}
+
+/// What status reads while a daemon runs.
+pub struct Source {
+    view: Mutex<View>,
+    progress: Arc<Progress>,
+    scanned: Arc<AtomicU64>,
+    /// What does not change: directory, mount point, process, journal, remote, rows.
+    fixed: Snapshot,
+    passthrough: OnceLock<bool>,
+}
+
+impl Source {
+    pub fn new(
+        journal: &Journal,
+        progress: Arc<Progress>,
+        scanned: Arc<AtomicU64>,
+        fixed: Snapshot,
+    ) -> Result<Self, JournalError> {
+        Ok(Self {
+            view: Mutex::new(journal.view()?),
+            progress,
+            scanned,
+            fixed,
+            passthrough: OnceLock::new(),
+        })
+    }
+
+    /// The mount is ready; whether it passes reads and writes through is known only then.
+    pub fn mounted(&self, passthrough: bool) {
+        let _ = self.passthrough.set(passthrough);
+    }
+
+    pub fn snapshot(&self) -> Result<Snapshot, JournalError> {
+        let mut snapshot = self.fixed.clone();
+        fill_from_journal(&self.view.lock(), &mut snapshot)?;
+        snapshot.passthrough = self.passthrough.get().copied();
+        let rate = self.progress.rate();
+        snapshot.uploading = self.progress.uploading();
+        snapshot.bytes_per_second = rate.bytes;
+        snapshot.files_per_second = rate.files;
+        snapshot.time_left = time_left(&snapshot);
+        (snapshot.remote_error, snapshot.rows_error) = self.progress.errors();
+        snapshot.scanning = snapshot
+            .scanning
+            .map(|_| self.scanned.load(Ordering::Relaxed));
+        Ok(snapshot)
+    }
+
+    /// The files of `.upload`: their names.
+    pub const FILES: &[&str] = &["status", "status.json", "failed"];
+
+    /// The content of one of [`Self::FILES`].
+    pub fn read(&self, name: &str) -> Result<Option<String>, JournalError> {
+        Ok(Some(match name {
+            "status" => text::render(&self.snapshot()?),
+            "status.json" => json::render(&self.snapshot()?),
+            "failed" => self
+                .view
+                .lock()
+                .failures(LISTED)?
+                .iter()
+                .map(failed::line)
+                .collect(),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+/// The longer of what the bytes and what the files will take, milliseconds.
+fn time_left(snapshot: &Snapshot) -> Option<u64> {
+    if snapshot.queued_files == 0 || snapshot.files_per_second <= 0.0 {
+        return None;
+    }
+    let of_files = snapshot.queued_files as f64 / snapshot.files_per_second;
+    let of_bytes = match snapshot.bytes_per_second > 0.0 {
+        true => snapshot.queued_bytes as f64 / snapshot.bytes_per_second,
+        false => 0.0,
+    };
+    Some((of_files.max(of_bytes) * 1000.0) as u64)
+}

@@ -1,0 +1,664 @@
+//! What the journal promises to those who record, claim and settle.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outboxfs::derive::thumbnail::ThumbnailState;
+use outboxfs::journal::{
+    Change, Delivered, Durability, Entry, FileClaim, FileOutcome, FileStat, Journal, JournalError,
+    Kind, Lane, Options, RowOutcome, ScannedFolder, Settlement, View, now_ms,
+};
+use outboxfs::path::RelPath;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    settle: Duration,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            settle: Duration::ZERO,
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            path: self.dir.path().join("state/journal.db"),
+            directory: PathBuf::from("/srv/rig"),
+            device: 1,
+            inode: 2,
+            settle: self.settle,
+            has_rows: true,
+        }
+    }
+
+    fn open(&self) -> Journal {
+        Journal::open(self.options()).unwrap()
+    }
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text.as_bytes()).unwrap()
+}
+
+fn stat(size: u64, inode: u64) -> FileStat {
+    FileStat {
+        size,
+        mtime_ns: 1_000,
+        inode,
+        links: 1,
+    }
+}
+
+fn written(journal: &Journal, name: &str, size: u64) {
+    let inode = blake3::hash(name.as_bytes()).as_bytes()[0] as u64 + 1;
+    journal
+        .record_and_wait(Change::Written {
+            path: path(name),
+            stat: stat(size, inode),
+        })
+        .unwrap();
+}
+
+async fn claim(journal: &Journal) -> Vec<FileClaim> {
+    journal.claim_files(Lane::Small, 100).await.unwrap().claims
+}
+
+fn delivered(claim: &FileClaim, size: u64, kind: Kind) -> Settlement {
+    let outcome = FileOutcome::Delivered(Delivered {
+        stat: stat(size, 1),
+        hash: blake3::hash(b"content"),
+        kind,
+        dimensions: None,
+        etag: None,
+        thumbnail: ThumbnailState::None,
+    });
+    Settlement {
+        id: claim.id,
+        version: claim.version,
+        outcome,
+    }
+}
+
+async fn deliver_all(journal: &Journal, kind: Kind) {
+    let settlements = claim(journal)
+        .await
+        .iter()
+        .map(|claim| delivered(claim, 1, kind))
+        .collect();
+    journal.settle_files(settlements).await.unwrap();
+}
+
+fn paths(claims: &[FileClaim]) -> Vec<String> {
+    let mut paths: Vec<String> = claims.iter().map(|claim| claim.path.to_string()).collect();
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
+async fn a_committed_change_is_there_for_the_next_daemon() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a/b.jpg", 10);
+    // No clean end: what a second process would see now.
+    let view = View::open(journal.path()).unwrap();
+    assert_eq!(view.totals().unwrap().queued_files, 1);
+    drop(journal);
+    assert_eq!(paths(&claim(&fixture.open()).await), ["a/b.jpg"]);
+}
+
+#[tokio::test]
+async fn what_was_claimed_when_the_daemon_died_is_queued_again() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    assert_eq!(claim(&journal).await.len(), 1);
+    assert!(claim(&journal).await.is_empty(), "a claim is exclusive");
+    drop(journal);
+    assert_eq!(paths(&claim(&fixture.open()).await), ["a"]);
+}
+
+#[tokio::test]
+async fn a_delivery_counts_only_for_the_version_it_was_made_for() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    let first = claim(&journal).await;
+    written(&journal, "a", 2);
+    assert!(
+        claim(&journal).await.is_empty(),
+        "two deliveries of one file must not overtake"
+    );
+    journal
+        .settle_files(vec![delivered(&first[0], 1, Kind::Other)])
+        .await
+        .unwrap();
+    let second = claim(&journal).await;
+    assert_eq!(paths(&second), ["a"]);
+    assert!(second[0].version > first[0].version);
+    journal
+        .settle_files(vec![delivered(&second[0], 2, Kind::Other)])
+        .await
+        .unwrap();
+    assert!(journal.view().unwrap().totals().unwrap().is_drained());
+}
+
+#[tokio::test]
+async fn a_change_settles_before_it_is_due_but_not_forever() {
+    let mut fixture = Fixture::new();
+    fixture.settle = Duration::from_millis(40);
+    let journal = fixture.open();
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_secs(10) {
+        written(&journal, "log", 1);
+        if !claim(&journal).await.is_empty() {
+            assert!(begin.elapsed() >= Duration::from_millis(40));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("a file that is written all the time is never delivered");
+}
+
+#[tokio::test]
+async fn hurry_makes_settling_changes_due_at_once() {
+    let mut fixture = Fixture::new();
+    fixture.settle = Duration::from_secs(3600);
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    assert!(claim(&journal).await.is_empty());
+    journal.hurry().await.unwrap();
+    assert_eq!(paths(&claim(&journal).await), ["a"]);
+}
+
+#[tokio::test]
+async fn oldest_first_and_a_retry_waits_without_blocking() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    for name in ["1", "2", "3"] {
+        written(&journal, name, 1);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    let first = journal.claim_files(Lane::Small, 1).await.unwrap().claims;
+    assert_eq!(paths(&first), ["1"]);
+    let outcome = FileOutcome::Retry {
+        error: "no".into(),
+        due: now_ms() + 60_000,
+    };
+    journal
+        .settle_files(vec![Settlement {
+            id: first[0].id,
+            version: first[0].version,
+            outcome,
+        }])
+        .await
+        .unwrap();
+    assert_eq!(paths(&claim(&journal).await), ["2", "3"]);
+    let failures = journal.view().unwrap().failures(5).unwrap();
+    assert_eq!(
+        (
+            failures[0].path.as_str(),
+            failures[0].attempts,
+            failures[0].will_retry
+        ),
+        ("1", 1, true)
+    );
+}
+
+#[tokio::test]
+async fn large_files_have_a_lane_of_their_own() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "film", 1 << 30);
+    written(&journal, "note", 1);
+    assert_eq!(paths(&claim(&journal).await), ["note"]);
+    assert_eq!(
+        paths(&journal.claim_files(Lane::Large, 9).await.unwrap().claims),
+        ["film"]
+    );
+}
+
+#[tokio::test]
+async fn a_rename_carries_the_pending_change_along() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "x/.photo.jpg.tmp", 5);
+    let entry = Entry::File(stat(5, 9));
+    journal
+        .record_and_wait(Change::Renamed {
+            from: path("x/.photo.jpg.tmp"),
+            to: path("y/photo.jpg"),
+            entry,
+        })
+        .unwrap();
+    assert_eq!(paths(&claim(&journal).await), ["y/photo.jpg"]);
+    assert_eq!(journal.view().unwrap().totals().unwrap().queued_files, 1);
+}
+
+#[tokio::test]
+async fn a_rename_of_a_file_that_the_scan_has_not_met_is_a_change() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    let entry = Entry::File(stat(5, 9));
+    journal
+        .record_and_wait(Change::Renamed {
+            from: path("old"),
+            to: path("new"),
+            entry,
+        })
+        .unwrap();
+    assert_eq!(paths(&claim(&journal).await), ["new"]);
+}
+
+#[tokio::test]
+async fn a_renamed_folder_takes_all_its_files_along() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    for number in 0..600 {
+        written(&journal, &format!("a/sub/{number}"), 1);
+    }
+    while !claim(&journal).await.is_empty() {}
+    drop(journal);
+    let journal = fixture.open();
+    for _ in 0..6 {
+        deliver_all(&journal, Kind::Other).await;
+    }
+    assert!(journal.view().unwrap().totals().unwrap().is_drained());
+    journal
+        .record_and_wait(Change::Renamed {
+            from: path("a"),
+            to: path("b"),
+            entry: Entry::Folder,
+        })
+        .unwrap();
+    let mut seen = Vec::new();
+    let begin = std::time::Instant::now();
+    while seen.len() < 600 && begin.elapsed() < Duration::from_secs(10) {
+        seen.extend(paths(&claim(&journal).await));
+    }
+    assert!(
+        seen.iter().all(|path| path.starts_with("b/sub/")),
+        "{seen:?}"
+    );
+    assert_eq!(seen.len(), 600);
+}
+
+#[tokio::test]
+async fn exchanged_folders_and_files_go_where_they_are_now() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a/one", 1);
+    written(&journal, "b/two", 1);
+    written(&journal, "file", 1);
+    deliver_all(&journal, Kind::Other).await;
+    journal
+        .record_and_wait(Change::Exchanged {
+            a: (path("a"), Entry::Folder),
+            b: (path("b"), Entry::Folder),
+        })
+        .unwrap();
+    journal
+        .record_and_wait(Change::Exchanged {
+            a: (path("a"), Entry::File(stat(1, 7))),
+            b: (path("file"), Entry::Folder),
+        })
+        .unwrap();
+    let mut seen = Vec::new();
+    let begin = std::time::Instant::now();
+    while seen.len() < 3 && begin.elapsed() < Duration::from_secs(10) {
+        seen.extend(paths(&claim(&journal).await));
+    }
+    seen.sort();
+    assert_eq!(seen, ["a", "b/one", "file/two"]);
+}
+
+#[tokio::test]
+async fn what_is_removed_before_delivery_is_pending_no_more() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    written(&journal, "d/b", 1);
+    journal
+        .record_and_wait(Change::Removed { path: path("a") })
+        .unwrap();
+    journal
+        .record_and_wait(Change::Removed { path: path("d/b") })
+        .unwrap();
+    journal
+        .record_and_wait(Change::FolderRemoved { path: path("d") })
+        .unwrap();
+    assert!(claim(&journal).await.is_empty());
+    let totals = journal.view().unwrap().totals().unwrap();
+    assert!(totals.is_drained());
+    assert_eq!((totals.delivered_files, totals.delivered_bytes), (0, 0));
+}
+
+#[tokio::test]
+async fn every_known_name_of_an_inode_is_delivered_again() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    let linked = FileStat {
+        links: 2,
+        ..stat(1, 1)
+    };
+    for name in ["one", "two"] {
+        journal
+            .record_and_wait(Change::Written {
+                path: path(name),
+                stat: linked,
+            })
+            .unwrap();
+    }
+    deliver_all(&journal, Kind::Other).await;
+    journal
+        .record_and_wait(Change::Written {
+            path: path("one"),
+            stat: FileStat { size: 2, ..linked },
+        })
+        .unwrap();
+    assert_eq!(paths(&claim(&journal).await), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn unchanged_content_is_known_only_while_it_is_certain() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    assert_eq!(claim(&journal).await[0].remote_hash, None);
+    drop(journal);
+    let journal = fixture.open();
+    deliver_all(&journal, Kind::Other).await;
+    written(&journal, "a", 1);
+    assert_eq!(
+        claim(&journal).await[0].remote_hash,
+        Some(blake3::hash(b"content"))
+    );
+    drop(journal);
+    // That attempt may have stored something else; nobody knows.
+    let journal = fixture.open();
+    assert_eq!(claim(&journal).await[0].remote_hash, None);
+}
+
+#[tokio::test]
+async fn a_row_waits_until_all_files_of_its_folder_are_delivered() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "rig/photo.jpg", 1);
+    written(&journal, "rig/stats.json", 1);
+    let claims = claim(&journal).await;
+    journal
+        .settle_files(vec![delivered(&claims[0], 1, Kind::Picture)])
+        .await
+        .unwrap();
+    assert!(
+        journal.claim_rows(9).await.unwrap().claims.is_empty(),
+        "one file is still on its way"
+    );
+    journal
+        .settle_files(vec![delivered(&claims[1], 1, Kind::Stats)])
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let rows = journal.claim_rows(9).await.unwrap().claims;
+    assert_eq!(rows[0].path.to_string(), "rig");
+    journal
+        .settle_rows(vec![(rows[0].clone(), RowOutcome::Written)])
+        .await
+        .unwrap();
+    assert!(journal.view().unwrap().totals().unwrap().is_drained());
+}
+
+#[tokio::test]
+async fn a_row_written_for_an_older_version_is_written_again() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "rig/photo.jpg", 1);
+    deliver_all(&journal, Kind::Picture).await;
+    let row = journal.claim_rows(9).await.unwrap().claims.remove(0);
+    written(&journal, "rig/photo.jpg", 2);
+    deliver_all(&journal, Kind::Picture).await;
+    journal
+        .settle_rows(vec![(row.clone(), RowOutcome::Written)])
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let again = journal.claim_rows(9).await.unwrap().claims;
+    assert!(again[0].version > row.version);
+}
+
+#[tokio::test]
+async fn a_folder_without_pictures_and_stats_has_no_row() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "text/readme", 1);
+    deliver_all(&journal, Kind::Other).await;
+    assert!(journal.claim_rows(9).await.unwrap().claims.is_empty());
+    assert!(journal.view().unwrap().totals().unwrap().is_drained());
+}
+
+fn scanned(found: &[(&str, FileStat)], missing: &[&str]) -> ScannedFolder {
+    ScannedFolder {
+        path: RelPath::root(),
+        children: Vec::new(),
+        found: found
+            .iter()
+            .map(|(name, stat)| (name.as_bytes().to_vec(), *stat))
+            .collect(),
+        missing: missing
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect(),
+    }
+}
+
+#[tokio::test]
+async fn the_scan_queues_what_is_new_and_suspects_what_is_damaged() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    for name in [
+        "same",
+        "grown",
+        "shrunk",
+        "replaced",
+        "rewritten",
+        "gone",
+        "never",
+    ] {
+        written(&journal, name, 10);
+    }
+    let claims = claim(&journal).await;
+    let settlements = claims.iter().filter(|claim| claim.path != path("never"));
+    journal
+        .settle_files(
+            settlements
+                .map(|claim| delivered(claim, 10, Kind::Other))
+                .collect(),
+        )
+        .await
+        .unwrap();
+    journal
+        .record_and_wait(Change::Opening {
+            path: path("rewritten"),
+        })
+        .unwrap();
+    journal.begin_scan().unwrap();
+    journal
+        .scanned(scanned(
+            &[
+                ("same", stat(10, 1)),
+                ("grown", stat(11, 1)),
+                ("shrunk", stat(9, 1)),
+                ("replaced", stat(9, 5)),
+                ("rewritten", stat(9, 1)),
+                ("new", stat(3, 8)),
+            ],
+            &["gone", "never"],
+        ))
+        .unwrap();
+    assert_eq!(
+        paths(&claim(&journal).await),
+        ["grown", "new", "replaced", "rewritten"]
+    );
+    let view = journal.view().unwrap();
+    let mut suspects: Vec<String> = view
+        .failures(9)
+        .unwrap()
+        .into_iter()
+        .map(|f| f.path)
+        .collect();
+    suspects.sort();
+    assert_eq!(suspects, ["gone", "shrunk"]);
+    assert_eq!(view.totals().unwrap().suspect_files, 2);
+    assert!(!view.totals().unwrap().scanning);
+}
+
+#[test]
+fn a_journal_belongs_to_one_directory() {
+    let fixture = Fixture::new();
+    drop(fixture.open());
+    let moved = Options {
+        directory: "/mnt/rig".into(),
+        ..fixture.options()
+    };
+    drop(Journal::open(moved).unwrap());
+    let other = Options {
+        directory: "/srv/other".into(),
+        inode: 3,
+        ..fixture.options()
+    };
+    let error = Journal::open(other).err().unwrap();
+    assert!(
+        matches!(&error, JournalError::OtherDirectory { owner, .. } if owner == "/mnt/rig"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_newer_schema_and_a_foreign_file_are_refused() {
+    let fixture = Fixture::new();
+    drop(fixture.open());
+    let file = fixture.options().path;
+    rusqlite::Connection::open(&file)
+        .unwrap()
+        .pragma_update(None, "user_version", 999)
+        .unwrap();
+    let error = fixture.open_error();
+    assert!(
+        matches!(error, JournalError::NewerSchema { found: 999, .. }),
+        "{error}"
+    );
+    std::fs::write(
+        &file,
+        "this is no database, whatever its name says, and it is long enough to tell",
+    )
+    .unwrap();
+    let error = fixture.open_error();
+    assert!(matches!(error, JournalError::Unusable { .. }), "{error}");
+}
+
+impl Fixture {
+    fn open_error(&self) -> JournalError {
+        Journal::open(self.options()).err().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn many_writers_are_committed_in_groups_and_none_is_lost() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let journal = journal.clone();
+            scope.spawn(move || {
+                for number in 0..200 {
+                    written(&journal, &format!("{thread}/{number}"), 2);
+                }
+            });
+        }
+    });
+    let totals = journal.view().unwrap().totals().unwrap();
+    assert_eq!((totals.queued_files, totals.queued_bytes), (1600, 3200));
+}
+
+#[tokio::test]
+async fn totals_are_what_counting_would_give() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    for number in 0..40 {
+        written(&journal, &format!("d{}/{number}", number % 3), number);
+    }
+    let claims = claim(&journal).await;
+    let settle = |claim: &FileClaim, number: usize| match number % 4 {
+        0 => delivered(claim, 1, Kind::Picture),
+        1 => settlement(claim, FileOutcome::Failed { error: "no".into() }),
+        2 => settlement(
+            claim,
+            FileOutcome::Retry {
+                error: "later".into(),
+                due: 0,
+            },
+        ),
+        _ => settlement(claim, FileOutcome::Gone),
+    };
+    let settlements = claims
+        .iter()
+        .enumerate()
+        .map(|(number, claim)| settle(claim, number))
+        .collect();
+    journal.settle_files(settlements).await.unwrap();
+    journal
+        .record_and_wait(Change::Renamed {
+            from: path("d1"),
+            to: path("e"),
+            entry: Entry::Folder,
+        })
+        .unwrap();
+    journal.record(
+        Change::Removed { path: path("d0/0") },
+        Durability::Synced,
+        |_| {},
+    );
+    std::thread::sleep(Duration::from_millis(100));
+    journal.sync(|_| {});
+    let totals = journal.view().unwrap().totals().unwrap();
+    let counted = rusqlite::Connection::open(journal.path()).unwrap();
+    let count = |sql: &str| {
+        counted
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .unwrap() as u64
+    };
+    assert_eq!(
+        totals.queued_files,
+        count("SELECT count(*) FROM work WHERE state < 2")
+    );
+    assert_eq!(
+        totals.queued_bytes,
+        count("SELECT coalesce(sum(size), 0) FROM work WHERE state < 2")
+    );
+    assert_eq!(
+        totals.failed_files,
+        count("SELECT count(*) FROM work WHERE state = 2")
+    );
+    assert_eq!(
+        totals.queued_rows,
+        count("SELECT count(*) FROM folder WHERE row_state IN (1, 3)")
+    );
+    assert_eq!(
+        totals.delivered_files,
+        count("SELECT count(*) FROM file WHERE id NOT IN (SELECT file_id FROM work)")
+    );
+    assert_eq!(
+        totals.delivered_bytes,
+        count("SELECT coalesce(sum(size), 0) FROM file WHERE id NOT IN (SELECT file_id FROM work)")
+    );
+}
+
+fn settlement(claim: &FileClaim, outcome: FileOutcome) -> Settlement {
+    Settlement {
+        id: claim.id,
+        version: claim.version,
+        outcome,
+    }
+}

@@ -1,0 +1,282 @@
+//! What becomes of changes: content is journaled before the call that completes it returns, and
+//! nothing else is.
+
+#[path = "support/mounted.rs"]
+mod mounted;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::time::{Duration, SystemTime};
+
+use mounted::{Mounted, in_every_mode};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with};
+
+fn write(mounted: &Mounted, name: &str, content: &[u8]) {
+    fs::write(mounted.path(name), content).unwrap();
+}
+
+#[test]
+fn a_file_is_journaled_when_close_returns() {
+    in_every_mode(|m| {
+        m.journals("a", || write(m, "a", b"one"));
+        m.journals("a", || write(m, "a", b"two"));
+        m.journals("empty", || drop(File::create(m.path("empty")).unwrap()));
+        fs::create_dir(m.path("d")).unwrap();
+        m.journals("d/b", || write(m, "d/b", b"three"));
+        assert_eq!(fs::read(m.path("a")).unwrap(), b"two");
+        assert_eq!(fs::read(m.below.join("d/b")).unwrap(), b"three");
+    });
+}
+
+#[test]
+fn overwriting_in_place_is_journaled() {
+    in_every_mode(|m| {
+        write(m, "a", b"0123456789");
+        let file = OpenOptions::new().write(true).open(m.path("a")).unwrap();
+        m.journals("a", || {
+            file.write_all_at(b"X", 5).unwrap();
+            drop(file);
+        });
+        assert_eq!(fs::read(m.path("a")).unwrap(), b"01234X6789");
+    });
+}
+
+#[test]
+fn each_close_of_a_duplicate_that_wrote_is_journaled() {
+    in_every_mode(|m| {
+        let first = File::create(m.path("a")).unwrap();
+        let mut second = first.try_clone().unwrap();
+        m.journals("a", || drop(first));
+        second.write_all(b"more").unwrap();
+        m.journals("a", || drop(second));
+    });
+}
+
+#[test]
+fn what_changes_no_content_is_not_journaled() {
+    in_every_mode(|m| {
+        write(m, "a", b"content");
+        // Longer than any doubt about the clock.
+        std::thread::sleep(Duration::from_millis(50));
+        let path = m.path("a");
+        m.journals_nothing(|| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            std::os::unix::fs::chown(&path, Some(1), Some(1)).unwrap();
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            drop(file);
+            let mut text = String::new();
+            File::open(&path)
+                .unwrap()
+                .read_to_string(&mut text)
+                .unwrap();
+            drop(OpenOptions::new().append(true).open(&path).unwrap());
+            fs::metadata(&path).unwrap();
+        });
+        assert_eq!(fs::metadata(&path).unwrap().mtime(), 0);
+    });
+}
+
+#[test]
+fn changes_without_a_write_are_journaled() {
+    in_every_mode(|m| {
+        write(m, "a", &[7; 20_000]);
+        write(m, "b", &[8; 20_000]);
+        let open = |name: &str| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).open(m.path(name)).unwrap()
+        };
+        m.journals("a", || {
+            rustix::fs::ftruncate(open("a"), 10_000).unwrap();
+        });
+        m.journals("a", || {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(open("a"), hole, 0, 4096).unwrap();
+        });
+        m.journals("a", || {
+            let (from, to) = (open("b"), open("a"));
+            let copied = rustix::fs::copy_file_range(&from, None, &to, None, 5_000).unwrap();
+            assert_eq!(copied, 5_000);
+        });
+        assert_eq!(fs::read(m.path("a")).unwrap()[..5_000], [8; 5_000]);
+    });
+}
+
+#[test]
+fn truncating_by_path_is_journaled_when_it_returns() {
+    in_every_mode(|m| {
+        write(m, "a", b"0123456789");
+        let path = std::ffi::CString::new(m.path("a").to_str().unwrap()).unwrap();
+        m.journals("a", || {
+            // SAFETY: the path is a C string that outlives the call.
+            assert_eq!(unsafe { libc::truncate(path.as_ptr(), 4) }, 0);
+        });
+        assert_eq!(fs::read(m.path("a")).unwrap(), b"0123");
+    });
+}
+
+#[test]
+fn writing_through_a_shared_mapping_is_journaled() {
+    in_every_mode(|m| {
+        write(m, "a", &[b'.'; 8192]);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(m.path("a"))
+            .unwrap();
+        m.journals("a", || {
+            store(&file, 5000, b'X');
+            drop(file);
+        });
+        assert_eq!(fs::read(m.path("a")).unwrap()[5000], b'X');
+    });
+}
+
+/// Writes one byte of the first 8 KiB through a shared mapping.
+fn store(file: &File, at: usize, byte: u8) {
+    use std::os::fd::AsRawFd;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the mapping is as long as the file, used within these lines, and unmapped again.
+    unsafe {
+        let fd = file.as_fd().as_raw_fd();
+        let map = libc::mmap(std::ptr::null_mut(), 8192, access, libc::MAP_SHARED, fd, 0);
+        assert_ne!(map, libc::MAP_FAILED);
+        map.cast::<u8>().add(at).write(byte);
+        assert_eq!(libc::munmap(map, 8192), 0);
+    }
+}
+
+#[test]
+fn renames_take_the_journal_along() {
+    in_every_mode(|m| {
+        fs::create_dir_all(m.path("d/e")).unwrap();
+        write(m, "d/e/a", b"a");
+        write(m, "b", b"b");
+        fs::rename(m.path("d"), m.path("f")).unwrap();
+        assert_eq!(
+            m.journaled().into_keys().collect::<Vec<_>>(),
+            ["b", "f/e/a"]
+        );
+        fs::rename(m.path("f/e/a"), m.path("b")).unwrap();
+        assert_eq!(m.journaled().into_keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(fs::read(m.path("b")).unwrap(), b"a");
+    });
+}
+
+#[test]
+fn an_open_file_is_journaled_under_the_name_it_has_at_close() {
+    in_every_mode(|m| {
+        let mut file = File::create(m.path("tmp")).unwrap();
+        file.write_all(b"content").unwrap();
+        fs::rename(m.path("tmp"), m.path("final")).unwrap();
+        m.journals("final", || drop(file));
+        assert_eq!(m.version("tmp"), 0);
+    });
+}
+
+#[test]
+fn two_names_change_places() {
+    in_every_mode(|m| {
+        write(m, "a", b"1");
+        write(m, "b", b"22");
+        let (a, b) = (m.path("a"), m.path("b"));
+        renameat_with(CWD, &a, CWD, &b, RenameFlags::EXCHANGE).unwrap();
+        assert_eq!(fs::read(&a).unwrap(), b"22");
+        assert_eq!(fs::metadata(&b).unwrap().len(), 1);
+        let refused = renameat_with(CWD, &a, CWD, &b, RenameFlags::NOREPLACE);
+        assert_eq!(refused, Err(rustix::io::Errno::EXIST));
+        assert!(m.version("a") > 0 && m.version("b") > 0);
+    });
+}
+
+#[test]
+fn a_file_without_a_name_is_usable_and_not_journaled() {
+    in_every_mode(|m| {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(m.path("a"))
+            .unwrap();
+        fs::remove_file(m.path("a")).unwrap();
+        file.write_all(b"still here").unwrap();
+        assert_eq!(file.metadata().unwrap().nlink(), 0);
+        assert_eq!(file.metadata().unwrap().len(), 10);
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .unwrap();
+        file.seek(SeekFrom::Start(6)).unwrap();
+        let mut rest = String::new();
+        file.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "here");
+        m.journals_nothing(|| drop(file));
+        assert!(m.journaled().is_empty());
+    });
+}
+
+#[test]
+fn every_name_of_a_file_is_journaled() {
+    in_every_mode(|m| {
+        write(m, "a", b"one");
+        m.journals("b", || {
+            fs::hard_link(m.path("a"), m.path("b")).unwrap();
+        });
+        let before = m.journaled();
+        write(m, "b", b"two");
+        let after = m.journaled();
+        assert!(after["a"] > before["a"] && after["b"] > before["b"]);
+        fs::remove_file(m.path("a")).unwrap();
+        m.journals("b", || write(m, "b", b"three"));
+    });
+}
+
+#[test]
+fn only_regular_files_are_journaled() {
+    in_every_mode(|m| {
+        m.journals_nothing(|| {
+            fs::create_dir(m.path("d")).unwrap();
+            symlink("nowhere", m.path("link")).unwrap();
+            rustix::fs::mkfifoat(CWD, m.path("fifo"), rustix::fs::Mode::RUSR).unwrap();
+            drop(std::os::unix::net::UnixListener::bind(m.path("socket")).unwrap());
+        });
+        assert_eq!(
+            fs::read_link(m.path("link")).unwrap().to_str(),
+            Some("nowhere")
+        );
+    });
+}
+
+#[test]
+fn removed_files_are_forgotten() {
+    in_every_mode(|m| {
+        write(m, "a", b"a");
+        fs::remove_file(m.path("a")).unwrap();
+        // Nobody waits for a removal, but what comes after it does.
+        write(m, "b", b"b");
+        assert_eq!(m.journaled().into_keys().collect::<Vec<_>>(), ["b"]);
+    });
+}
+
+#[test]
+fn fsync_is_journaled_without_a_close() {
+    in_every_mode(|m| {
+        let mut file = File::create(m.path("a")).unwrap();
+        file.write_all(b"one").unwrap();
+        m.journals("a", || file.sync_all().unwrap());
+        file.write_all(b"two").unwrap();
+        m.journals("a", || drop(file));
+    });
+}
+
+#[test]
+fn what_is_still_open_at_the_end_is_journaled() {
+    in_every_mode(|m| {
+        let mut file = File::create(m.path("a")).unwrap();
+        file.write_all(b"one").unwrap();
+        rustix::mount::unmount(&m.root, rustix::mount::UnmountFlags::DETACH).unwrap();
+        file.write_all(b"two").unwrap();
+        drop(file);
+        assert!(m.version("a") > 0);
+    });
+}

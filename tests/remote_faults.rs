@@ -1,0 +1,299 @@
+//! A bad line between us and a real S3 server. What is retried until it succeeds, as delivery does,
+//! arrives whole; nothing else is ever to be seen under its name.
+
+#[path = "support/faults.rs"]
+mod faults;
+#[path = "support/s3.rs"]
+mod s3;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use faults::{Fault, Proxy, is_part};
+use outboxfs::path::RelPath;
+use outboxfs::remote::{Artifact, Body, Key, Put, Remote, RemoteErrorKind, open_with};
+use url::Url;
+
+const MIB: usize = 1 << 20;
+
+/// A fifth of all requests fails in each of the ways that networks and services have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_line_delivers_everything_whole() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let proxy = Proxy::start(
+        &server.endpoint,
+        Box::new(|_| (fastrand::u32(..5) == 0).then(|| Fault::ALL[fastrand::usize(..8)])),
+    );
+    deliver_all(&server, &proxy, file_count()).await;
+}
+
+/// s3s-fs takes parts unchecked, so bytes that change on the way cannot be asked of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_line_that_keeps_bytes_delivers_everything_whole() {
+    let server = s3::Server::in_process();
+    let proxy = Proxy::start(
+        &server.endpoint,
+        Box::new(|request| {
+            let fault = (fastrand::u32(..5) == 0).then(|| Fault::ALL[fastrand::usize(..8)]);
+            fault.filter(|fault| *fault != Fault::Corrupt || !is_part(request))
+        }),
+    );
+    deliver_all(&server, &proxy, file_count()).await;
+}
+
+/// Each fault alone, at the first request of each kind: one file of one request, one of parts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_alone_is_told_truly() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    for fault in Fault::ALL {
+        let broken = AtomicUsize::new(0);
+        let first = move |_: &_| (broken.fetch_add(1, Ordering::Relaxed) == 0).then_some(fault);
+        let proxy = Proxy::start(&server.endpoint, Box::new(first));
+        let remote = open(&server, &proxy).await;
+        match remote.put(put("small", b"content".to_vec())).await {
+            Ok(_) => assert_eq!(fault, Fault::Delay),
+            Err(error) => {
+                assert_eq!(error.kind, RemoteErrorKind::Transient, "{fault:?}: {error}");
+                let asked = (fault == Fault::SlowDown).then_some(Duration::from_secs(1));
+                assert_eq!(error.retry_after, asked, "{fault:?}: {error}");
+            }
+        }
+        remote.put(put("small", b"content".to_vec())).await.unwrap();
+    }
+}
+
+/// Whoever completes an upload and never hears of it must not send it all again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completed_upload_whose_answer_is_lost_is_done() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let lost = AtomicUsize::new(0);
+    let proxy = Proxy::start(
+        &server.endpoint,
+        Box::new(move |request| {
+            let query = request.uri().query().unwrap_or_default();
+            let completes = request.method() == "POST" && query.contains("uploadId=");
+            (completes && lost.fetch_add(1, Ordering::Relaxed) == 0).then_some(Fault::DropAnswer)
+        }),
+    );
+    let remote = open(&server, &proxy).await;
+    let content = noise(20 * MIB, 1);
+    let proof = remote.put(put("large", content.clone())).await.unwrap();
+    assert!(proof.etag.is_some());
+    assert_eq!(proxy.faults(), 1);
+    assert!(read(&server, "large").await == content);
+}
+
+/// A line that dies half way through a large file, and another daemon later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_goes_on_where_it_was_broken_off() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let content = noise(40 * MIB, 2);
+    let token = broken_off(&server, "large", &content, 2).await;
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    let large = put("large", content.clone());
+    let again = |_| panic!("began anew");
+    let done = remote.put_resumable(large, Some(&token), &again).await;
+    done.unwrap();
+    assert_eq!(parts.load(Ordering::Relaxed), 3, "of 5 parts 2 were there");
+    assert!(read(&server, "large").await == content);
+    assert_eq!(unfinished(&server).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_of_other_content_is_not_gone_on_with() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let token = broken_off(&server, "large", &noise(40 * MIB, 3), 2).await;
+    // The same size, so that only the bytes of the parts tell.
+    let content = noise(40 * MIB, 4);
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    let large = put("large", content.clone());
+    let done = remote.put_resumable(large, Some(&token), &|_| {}).await;
+    done.unwrap();
+    assert_eq!(parts.load(Ordering::Relaxed), 5);
+    assert!(read(&server, "large").await == content);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_the_service_forgot_begins_anew() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let content = noise(40 * MIB, 5);
+    let token = broken_off(&server, "large", &content, 2).await;
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    remote.abandon(&token).await.unwrap();
+    assert_eq!(unfinished(&server).await, 0);
+    remote.abandon(&token).await.unwrap();
+    let began = AtomicUsize::new(0);
+    let large = put("large", content.clone());
+    let count = |_| {
+        began.fetch_add(1, Ordering::Relaxed);
+    };
+    let done = remote.put_resumable(large, Some(&token), &count).await;
+    done.unwrap();
+    assert_eq!(began.into_inner(), 1);
+    assert!(read(&server, "large").await == content);
+}
+
+/// Completed, but the daemon died before it could write that down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_was_completed_meanwhile_is_done() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let parts = Arc::new(AtomicUsize::new(0));
+    let proxy = counting_parts(&server, parts.clone());
+    let remote = open(&server, &proxy).await;
+    let large = put("large", noise(20 * MIB, 6));
+    let named = std::sync::Mutex::new(String::new());
+    let began = |token| *named.lock().unwrap() = token;
+    let first = remote.put_resumable(large.clone(), None, &began).await;
+    let token = named.into_inner().unwrap();
+    let second = remote.put_resumable(large, Some(&token), &|_| {}).await;
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(parts.load(Ordering::Relaxed), 3);
+}
+
+/// Uploads through a line that dies after some parts; returns what the upload was named.
+async fn broken_off(server: &s3::Server, name: &str, content: &[u8], parts: usize) -> String {
+    let sent = AtomicUsize::new(0);
+    let dies = move |request: &_| {
+        let dead = sent.load(Ordering::Relaxed) >= parts;
+        let counted = is_part(request) && sent.fetch_add(1, Ordering::Relaxed) >= parts;
+        (dead || counted).then_some(Fault::Reset)
+    };
+    let proxy = Proxy::start(&server.endpoint, Box::new(dies));
+    let remote = open(server, &proxy).await;
+    let named = std::sync::Mutex::new(String::new());
+    let large = put(name, content.to_vec());
+    let began = |token| *named.lock().unwrap() = token;
+    let error = remote.put_resumable(large, None, &began).await.unwrap_err();
+    assert!(error.may_pass(), "{error}");
+    named.into_inner().unwrap()
+}
+
+fn counting_parts(server: &s3::Server, parts: Arc<AtomicUsize>) -> Proxy {
+    let count = move |request: &_| {
+        if is_part(request) {
+            parts.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    };
+    Proxy::start(&server.endpoint, Box::new(count))
+}
+
+/// Multipart uploads that the server still holds parts of.
+async fn unfinished(server: &s3::Server) -> usize {
+    let list = server.client().list_multipart_uploads().bucket(s3::BUCKET);
+    list.send().await.unwrap().uploads().len()
+}
+
+/// Files to send through the bad line; more by `OUTBOXFS_TEST_FILES`.
+fn file_count() -> usize {
+    let count = std::env::var("OUTBOXFS_TEST_FILES").ok();
+    count.and_then(|count| count.parse().ok()).unwrap_or(300)
+}
+
+async fn deliver_all(server: &s3::Server, proxy: &Proxy, count: usize) {
+    let remote = open(server, proxy).await;
+    let next = Arc::new(AtomicUsize::new(0));
+    let workers = (0..16).map(|_| {
+        let (remote, next) = (remote.clone(), next.clone());
+        tokio::spawn(async move {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= count {
+                    return;
+                }
+                deliver(&*remote, put(&i.to_string(), content(i))).await;
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.unwrap();
+    }
+    assert!(proxy.faults() > count / 10, "{} faults", proxy.faults());
+    for i in 0..count {
+        assert!(read(server, &i.to_string()).await == content(i), "{i}");
+    }
+}
+
+/// Tries again as delivery does, until the object is there.
+async fn deliver(remote: &dyn Remote, put: Put) {
+    for _ in 0..50 {
+        match remote.put(put.clone()).await {
+            Ok(_) => return,
+            Err(error) => assert!(error.may_pass(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..50))).await;
+    }
+    panic!("{} did not arrive in 50 tries", put.key);
+}
+
+/// One file in a hundred is large; the rest has a few kilobytes.
+fn content(i: usize) -> Vec<u8> {
+    let len = match i % 100 {
+        0 => 17 * MIB,
+        _ => i % 10_000 + 1,
+    };
+    noise(len, i as u64)
+}
+
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
+}
+
+fn put(name: &str, content: Vec<u8>) -> Put {
+    let hash = blake3::hash(&content);
+    let len = content.len() as u64;
+    let body = if content.len() > MIB {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let file = Arc::new(file);
+        Body::File { file, len }
+    } else {
+        Body::Bytes(content.into())
+    };
+    Put {
+        key: Key::new(
+            Artifact::Original,
+            &RelPath::parse(name.as_bytes()).unwrap(),
+        ),
+        body,
+        content_type: "application/octet-stream".to_owned(),
+        hash,
+        metadata: Vec::new(),
+    }
+}
+
+async fn open(server: &s3::Server, proxy: &Proxy) -> Arc<dyn Remote> {
+    let url = format!("s3://{}/f?endpoint={}", s3::BUCKET, proxy.endpoint);
+    let url = Url::parse(&url).unwrap();
+    open_with(&url, &server.environment()).await.unwrap()
+}
+
+async fn read(server: &s3::Server, name: &str) -> Vec<u8> {
+    let get = server.client().get_object().bucket(s3::BUCKET);
+    let answer = get.key(format!("f/original/{name}")).send().await.unwrap();
+    answer.body.collect().await.unwrap().to_vec()
+}

@@ -1,0 +1,173 @@
+//! A directory, mounted for real, with a real journal; gone when dropped, also after a failure.
+
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outboxfs::journal::{self, Journal};
+use outboxfs::mount::{self, Allow, Mount, Unmounter, VirtualFiles};
+use tempfile::TempDir;
+
+/// How it is mounted; every behaviour has to hold in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Passthrough,
+    Ordinary,
+    OverItself,
+}
+
+pub const MODES: [Mode; 3] = [Mode::Passthrough, Mode::Ordinary, Mode::OverItself];
+
+pub struct Mounted {
+    folder: TempDir,
+    pub root: PathBuf,
+    pub below: PathBuf,
+    unmounter: Unmounter,
+    mount: Option<Mount>,
+}
+
+struct Files;
+
+impl VirtualFiles for Files {
+    fn names(&self) -> &'static [&'static str] {
+        &["status"]
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        (name == "status").then(|| b"all is well\n".to_vec())
+    }
+}
+
+/// Runs a test in every mode; says why where it cannot run.
+pub fn in_every_mode(test: impl Fn(&Mounted)) {
+    for mode in MODES {
+        if let Some(mounted) = Mounted::start(mode) {
+            eprintln!("mode: {mode:?}");
+            test(&mounted);
+        }
+    }
+}
+
+impl Mounted {
+    pub fn start(mode: Mode) -> Option<Self> {
+        if !Path::new("/dev/fuse").exists() || !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: mounting takes /dev/fuse and root");
+            return None;
+        }
+        let folder = TempDir::new().unwrap();
+        let (below, root) = match mode {
+            Mode::OverItself => (folder.path().join("dir"), folder.path().join("dir")),
+            _ => (folder.path().join("below"), folder.path().join("mount")),
+        };
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::create_dir_all(&root).unwrap();
+        let backing = std::fs::File::open(&below).unwrap();
+        let metadata = backing.metadata().unwrap();
+        let journal = Journal::open(journal::Options {
+            path: folder.path().join("journal/journal.db"),
+            directory: below.clone(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            settle: Duration::from_secs(3600),
+            has_rows: true,
+        })
+        .unwrap();
+        let options = mount::Options {
+            passthrough: mode != Mode::Ordinary,
+            allow: Allow::Everyone,
+            ..mount::Options::default()
+        };
+        let mount = mount::mount(backing.into(), &root, journal, Arc::new(Files), &options);
+        let mount = mount.unwrap();
+        if mode == Mode::Passthrough && !mount.passthrough() {
+            eprintln!("no passthrough here: tested without");
+        }
+        Some(Self {
+            folder,
+            root,
+            below,
+            unmounter: mount.unmounter(),
+            mount: Some(mount),
+        })
+    }
+
+    /// What everything of this mount lies in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Every file that the journal knows, by path, with its version.
+    pub fn journaled(&self) -> BTreeMap<String, i64> {
+        let journal = self.folder.path().join("journal/journal.db");
+        let connection = rusqlite::Connection::open(journal).unwrap();
+        let mut query = connection
+            .prepare(
+                "WITH RECURSIVE path (id, text) AS (
+                     SELECT id, '' FROM folder WHERE parent_id IS NULL
+                     UNION ALL
+                     SELECT folder.id, path.text || CAST(folder.name AS TEXT) || '/'
+                     FROM folder JOIN path ON folder.parent_id = path.id)
+                 SELECT path.text || CAST(file.name AS TEXT), file.version
+                 FROM file JOIN path ON file.folder_id = path.id",
+            )
+            .unwrap();
+        query
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
+    }
+
+    /// The version of a file; 0 if the journal does not know it.
+    pub fn version(&self, path: &str) -> i64 {
+        self.journaled().get(path).copied().unwrap_or(0)
+    }
+
+    /// Asserts that the journal learns of exactly this file by what is done, once at least, before
+    /// it returns.
+    pub fn journals<T>(&self, path: &str, what: impl FnOnce() -> T) -> T {
+        let before = self.journaled();
+        let result = what();
+        let after = self.journaled();
+        let version = |versions: &BTreeMap<String, i64>| versions.get(path).copied().unwrap_or(0);
+        assert!(
+            version(&after) > version(&before),
+            "{path} is not journaled: {after:?}"
+        );
+        for (other, version) in &after {
+            let unchanged = before.get(other).copied().unwrap_or(0) == *version;
+            assert!(other == path || unchanged, "{other} is journaled too");
+        }
+        result
+    }
+
+    /// Asserts that the journal learns of no content by what is done.
+    pub fn journals_nothing<T>(&self, what: impl FnOnce() -> T) -> T {
+        let before = self.journaled();
+        let result = what();
+        // A release comes a little after its close.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(self.journaled(), before);
+        result
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = self.unmounter.unmount();
+        if let Some(mount) = self.mount.take()
+            && unmounted.is_ok()
+            && !std::thread::panicking()
+        {
+            mount.wait().unwrap();
+        }
+    }
+}
