@@ -114,6 +114,8 @@ fn all_eight_orientations_of_a_jpeg_come_out_upright() {
         encoder.set_exif_metadata(exif(orientation)).unwrap();
         encoder.encode_image(&held).unwrap();
         assert_quarters(&thumbnail(&bytes));
+        let made = make(&bytes, &Options::default()).unwrap();
+        assert_eq!(made.picture, (640, 480));
     }
 }
 
