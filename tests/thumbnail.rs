@@ -114,6 +114,8 @@ fn all_eight_orientations_of_a_jpeg_come_out_upright() {
         encoder.set_exif_metadata(exif(orientation)).unwrap();
         encoder.encode_image(&held).unwrap();
         assert_quarters(&thumbnail(&bytes));
+        let made = make(&bytes, &Options::default()).unwrap();
+        assert_eq!(made.picture, (640, 480));
     }
 }
 
@@ -303,7 +305,7 @@ fn damage_anywhere_never_panics() {
         ImageFormat::Tiff,
     ] {
         let whole = encode(&picture, format);
-        for _ in 0..200 {
+        for _ in 0..60 {
             let mut bytes = whole.clone();
             let at = random.usize(..bytes.len());
             bytes[at] = random.u8(..);
@@ -328,4 +330,23 @@ fn the_size_and_quality_asked_for_are_honoured() {
         made.bytes.len()
     };
     assert!(size(95) > size(20));
+}
+
+#[test]
+#[cfg(feature = "webp")]
+fn a_build_with_webp_writes_it() {
+    let options: Options = "60x40,format=webp,quality=70".parse().unwrap();
+    let png = encode(&DynamicImage::from(quarters(90, 60)), ImageFormat::Png);
+    let made = make(&png, &options).unwrap();
+    let pixels = image::load_from_memory_with_format(&made.bytes, ImageFormat::WebP);
+    assert_eq!(pixels.unwrap().into_rgb8().dimensions(), (60, 40));
+}
+
+#[test]
+#[cfg(feature = "avif")]
+fn a_build_with_avif_writes_it() {
+    let options: Options = "60x40,format=avif,quality=70".parse().unwrap();
+    let png = encode(&DynamicImage::from(quarters(90, 60)), ImageFormat::Png);
+    let made = make(&png, &options).unwrap();
+    assert_eq!(&made.bytes[4..12], b"ftypavif");
 }

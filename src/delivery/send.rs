@@ -60,13 +60,14 @@ async fn put_artifacts(
         put_original(context, claim, loaded),
         put_thumbnail(context, claim, loaded)
     );
+    let (thumbnail, dimensions) = thumbnail?;
     Ok(Delivered {
         stat: loaded.stat,
         hash: loaded.hash,
         kind: loaded.kind,
-        dimensions: None,
+        dimensions,
         etag: original?,
-        thumbnail: thumbnail?,
+        thumbnail,
     })
 }
 
@@ -85,19 +86,20 @@ async fn put_original(
     Ok(context.remote.put(put).await?.etag)
 }
 
+/// What became of the thumbnail, and the picture's size in pixels where it is known.
 async fn put_thumbnail(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
-) -> Result<ThumbnailState, RemoteError> {
+) -> Result<(ThumbnailState, Option<(u32, u32)>), RemoteError> {
     if loaded.kind != Kind::Picture {
-        return Ok(ThumbnailState::None);
+        return Ok((ThumbnailState::None, None));
     }
     let thumbnail = match context.pictures.make(loaded.body.clone()).await {
         Ok(thumbnail) => thumbnail,
         Err(error) => {
             tracing::warn!(path = %claim.path, %error, "no thumbnail");
-            return Ok(ThumbnailState::Failed(error.to_string()));
+            return Ok((ThumbnailState::Failed(error.to_string()), None));
         }
     };
     let Thumbnail {
@@ -105,6 +107,7 @@ async fn put_thumbnail(
         format,
         width,
         height,
+        picture,
     } = thumbnail;
     let put = Put {
         key: Key::new(Artifact::Thumbnail, &claim.path),
@@ -118,7 +121,7 @@ async fn put_thumbnail(
         ],
     };
     context.remote.put(put).await?;
-    Ok(ThumbnailState::Delivered)
+    Ok((ThumbnailState::Delivered, Some(picture)))
 }
 
 /// What a failed upload means for the file, and for the remote as a whole.

@@ -12,13 +12,22 @@ use super::color::{Channels, to_srgb};
 use super::layout::Layout;
 use super::options::Options;
 use super::recognise::Kind;
-use super::resample::{Part, U16, lanczos8, lanczos16};
-use super::{ThumbnailError, check_size};
+use super::resample::{Part, U8, U8x3, U8x4, U16, lanczos, lanczos16};
+use super::{ThumbnailError, cannot_decode, check_size};
 
 /// A picture in its final size, and what makes it upright.
 pub(super) struct Scaled {
     pub(super) rgb: RgbImage,
     pub(super) orientation: Orientation,
+    /// Width and height of the picture as it lies in the file.
+    pub(super) from: (u32, u32),
+}
+
+/// A decoded picture.
+pub(super) struct Pixels {
+    pub(super) samples: Vec<u8>,
+    pub(super) channels: Channels,
+    pub(super) size: (u32, u32),
 }
 
 /// Decodes and scales `picture`, a file of format `kind`.
@@ -27,7 +36,7 @@ pub(super) fn scale(
     kind: Kind,
     options: &Options,
 ) -> Result<Scaled, ThumbnailError> {
-    let sentence = |why: ImageError| sentence(kind, &why);
+    let sentence = |why: ImageError| cannot_decode(kind.name(), why);
     let mut decoder = open(picture, kind).map_err(sentence)?;
     let (width, height) = decoder.dimensions();
     check_size(kind.name(), width, height, decoder.total_bytes(), options)?;
@@ -38,8 +47,7 @@ pub(super) fn scale(
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let icc = decoder.icc_profile().unwrap_or_default();
     let pixels = DynamicImage::from_decoder(decoder).map_err(sentence)?;
-    let rgb = scale_pixels(pixels, icc.as_deref(), orientation, options)?;
-    Ok(Scaled { rgb, orientation })
+    scale_pixels(&narrow(pixels), icc.as_deref(), orientation, options)
 }
 
 fn open<'a>(picture: &'a [u8], kind: Kind) -> Result<Box<dyn ImageDecoder + 'a>, ImageError> {
@@ -56,44 +64,51 @@ fn open<'a>(picture: &'a [u8], kind: Kind) -> Result<Box<dyn ImageDecoder + 'a>,
     })
 }
 
-/// Scales decoded pixels and makes sRGB of them.
-pub(super) fn scale_pixels(
-    pixels: DynamicImage,
-    icc: Option<&[u8]>,
-    orientation: Orientation,
-    options: &Options,
-) -> Result<RgbImage, ThumbnailError> {
+/// Eight bits are enough to scale: averaging many pixels hides that they were rounded.
+fn narrow(pixels: DynamicImage) -> Pixels {
     let size = (pixels.width(), pixels.height());
-    let layout = Layout::new(size.0, size.1, orientation, options);
-    let part = (layout.x, layout.y, layout.part_width, layout.part_height);
-    let target = (layout.width, layout.height);
-    // Eight bits are enough from here on: averaging many pixels hides that they were rounded.
     let color = pixels.color();
-    let (pixels, channels) = if color.has_alpha() {
+    let (samples, channels) = if color.has_alpha() {
         (pixels.into_rgba8().into_raw(), Channels::Rgba)
     } else if color.has_color() {
         (pixels.into_rgb8().into_raw(), Channels::Rgb)
     } else {
         (pixels.into_luma8().into_raw(), Channels::Grey)
     };
-    let scaled = if options.linear || channels == Channels::Rgba {
-        scale_exactly(&pixels, channels, size, part, target, options.linear)?
-    } else {
-        let planes = (0..channels.count())
-            .map(|channel| {
-                let plane: Vec<u8> = each(&pixels, channels, channel).collect();
-                lanczos8(&plane, size, part, target)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        interleave(&planes)
-    };
-    to_srgb(&scaled, channels, target, icc, options.background)
+    Pixels {
+        samples,
+        channels,
+        size,
+    }
 }
 
-/// One channel of all pixels.
-fn each(pixels: &[u8], channels: Channels, channel: usize) -> impl Iterator<Item = u8> {
-    let pixels = pixels.chunks_exact(channels.count());
-    pixels.map(move |pixel| pixel[channel])
+/// Scales decoded pixels and makes sRGB of them.
+pub(super) fn scale_pixels(
+    pixels: &Pixels,
+    icc: Option<&[u8]>,
+    orientation: Orientation,
+    options: &Options,
+) -> Result<Scaled, ThumbnailError> {
+    let Pixels {
+        samples,
+        channels,
+        size,
+    } = pixels;
+    let layout = Layout::new(size.0, size.1, orientation, options);
+    let part = (layout.x, layout.y, layout.part_width, layout.part_height);
+    let target = (layout.width, layout.height);
+    let scaled = match channels {
+        _ if options.linear => scale_exactly(samples, *channels, *size, part, target, true)?,
+        Channels::Rgba => scale_exactly(samples, *channels, *size, part, target, false)?,
+        Channels::Grey => lanczos::<U8>(samples, *size, part, target)?,
+        Channels::Rgb => lanczos::<U8x3>(samples, *size, part, target)?,
+        Channels::Cmyk => lanczos::<U8x4>(samples, *size, part, target)?,
+    };
+    Ok(Scaled {
+        rgb: to_srgb(&scaled, *channels, target, icc, options.background)?,
+        orientation,
+        from: *size,
+    })
 }
 
 fn interleave(planes: &[Vec<u8>]) -> Vec<u8> {
@@ -106,7 +121,7 @@ fn interleave(planes: &[Vec<u8>]) -> Vec<u8> {
 /// Scales with sixteen bits a sample. Transparent pixels count by their opacity, as otherwise their
 /// unseen colours would bleed into what is seen; and where `linear`, light is averaged and not the
 /// numbers that stand for it.
-pub(super) fn scale_exactly(
+fn scale_exactly(
     pixels: &[u8],
     channels: Channels,
     size: (u32, u32),
@@ -174,15 +189,4 @@ fn from_light(light: f32, linear: bool) -> u8 {
         1.055 * light.powf(1.0 / 2.4) - 0.055
     };
     (value * 255.0 + 0.5) as u8
-}
-
-fn sentence(kind: Kind, why: &ImageError) -> ThumbnailError {
-    let why = why.to_string();
-    // One line, one full stop, whatever the library says.
-    let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-    let why = why.trim_end_matches('.');
-    ThumbnailError(format!(
-        "The {} picture cannot be decoded: {why}.",
-        kind.name()
-    ))
 }

@@ -26,11 +26,7 @@ impl Layout {
         options: &Options,
     ) -> Self {
         // Turning is done last, on the few pixels that are left, so the box is turned first.
-        let (box_width, box_height) = if swaps_sides(orientation) {
-            (options.height, options.width)
-        } else {
-            (options.width, options.height)
-        };
+        let (box_width, box_height) = upright((options.width, options.height), orientation);
         let (across, down) = (f64::from(width), f64::from(height));
         let scales = (f64::from(box_width) / across, f64::from(box_height) / down);
         if options.fit == Fit::Cover {
@@ -59,12 +55,14 @@ impl Layout {
             height: ((down * scale).round() as u32).clamp(1, box_height),
         }
     }
+}
 
-    /// Pixels of the result per pixel of the picture, in the direction that has more of them.
-    pub(super) fn scale(&self) -> f64 {
-        let across = f64::from(self.width) / self.part_width;
-        let down = f64::from(self.height) / self.part_height;
-        across.max(down)
+/// Width and height of a picture once `orientation` has made it upright.
+pub(super) fn upright((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+    if swaps_sides(orientation) {
+        (height, width)
+    } else {
+        (width, height)
     }
 }
 

@@ -1,19 +1,19 @@
 //! A picture's thumbnail: by default 200×300 pixels, filled and centre-cropped, upright, JPEG.
 //!
 //! ```text
-//!                  ┌─▶ from_jpeg    decoded as far as it shows, planes scaled ─┐
-//! bytes ─recognise─┤                                                         ├─▶ sRGB, upright ─▶ encode
-//!                  └─▶ from_pixels  decoded whole by `image`, scaled ────────┘
+//!                  ┌─▶ from_jpeg    decoded by `zune-jpeg` ─┐
+//! bytes ─recognise─┤                                        ├─▶ scaled, sRGB, upright ─▶ encode
+//!                  └─▶ from_pixels  decoded by `image` ─────┘
 //! ```
 //!
 //! Every limit is checked against what the file claims before a pixel of it is decoded. All decoders
-//! are safe Rust: one that fails panics at worst, and that costs one thumbnail and nothing else.
+//! are Rust, with `unsafe` at most around SIMD: one that fails panics, and that costs one thumbnail and
+//! nothing else.
 
 mod color;
 mod encode;
 mod from_jpeg;
 mod from_pixels;
-mod jpeg;
 mod layout;
 mod options;
 mod raw;
@@ -21,7 +21,6 @@ mod recognise;
 mod resample;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use image::{DynamicImage, Rgb, RgbImage, imageops};
 
@@ -40,6 +39,9 @@ pub struct Thumbnail {
     /// Pixels; less than asked for only with [`Fit::Inside`].
     pub width: u32,
     pub height: u32,
+    /// Width and height in pixels of the picture that it was made of, upright; of a camera file, those
+    /// of the preview that was shown.
+    pub picture: (u32, u32),
 }
 
 /// What became of a file's thumbnail.
@@ -63,8 +65,9 @@ pub fn is_picture(head: &[u8]) -> bool {
     recognise::kind(head).is_some()
 }
 
-/// Makes the thumbnail of `picture`, a whole file in memory. Never panics; memory is bounded by
-/// `options.max_memory` and `options.max_pixels`.
+/// Makes the thumbnail of `picture`, a whole file in memory. Never panics; `options` bound
+/// its memory, and by the number of pixels its time. It takes tenths of a second of one core, so it
+/// belongs on a worker.
 ///
 /// # Errors
 ///
@@ -88,19 +91,20 @@ fn make_unguarded(picture: &[u8], options: &Options) -> Result<Thumbnail, Thumbn
             "A thumbnail's sides are 1 pixel at least.".into(),
         ));
     }
-    let deadline = Instant::now() + options.max_time;
     let scaled = match (kind, raw::previews(picture, kind)) {
-        (Kind::Jpeg, _) => from_jpeg::scale(picture, None, options, deadline)?,
-        (_, Some(previews)) => scale_preview(&previews, kind, options, deadline)?,
+        (Kind::Jpeg, _) => from_jpeg::scale(picture, None, options)?,
+        (_, Some(previews)) => scale_preview(&previews, kind, options)?,
         (Kind::Heif, None) => return Err(ThumbnailError(HEIF_MISSING.into())),
         _ => from_pixels::scale(picture, kind, options)?,
     };
+    let picture = layout::upright(scaled.from, scaled.orientation);
     let rgb = finish(scaled, options);
     Ok(Thumbnail {
         bytes: encode::encode(&rgb, options)?,
         format: options.format,
         width: rgb.width(),
         height: rgb.height(),
+        picture,
     })
 }
 
@@ -111,7 +115,6 @@ fn scale_preview(
     previews: &Previews<'_>,
     kind: Kind,
     options: &Options,
-    deadline: Instant,
 ) -> Result<Scaled, ThumbnailError> {
     let name = match kind {
         Kind::Raf | Kind::Cr3 => kind.name(),
@@ -119,7 +122,7 @@ fn scale_preview(
     };
     let mut why = ThumbnailError(format!("The {name} file holds no JPEG preview."));
     for jpeg in &previews.jpegs {
-        match from_jpeg::scale(jpeg, previews.orientation, options, deadline) {
+        match from_jpeg::scale(jpeg, previews.orientation, options) {
             Ok(scaled) => return Ok(scaled),
             Err(error) => why = error,
         }
@@ -150,6 +153,14 @@ fn finish(scaled: Scaled, options: &Options) -> RgbImage {
     let y = i64::from((height - rgb.height()) / 2);
     imageops::replace(&mut canvas, &rgb, x, y);
     canvas
+}
+
+/// One line, one full stop, whatever the library says.
+fn cannot_decode(name: &str, why: impl std::fmt::Display) -> ThumbnailError {
+    let why = why.to_string().replace('"', "");
+    let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    let why = why.trim_end_matches('.');
+    ThumbnailError(format!("The {name} picture cannot be decoded: {why}."))
 }
 
 /// What the header claims, against the limits: a few bytes can claim gigabytes.

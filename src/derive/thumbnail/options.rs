@@ -1,7 +1,6 @@
 //! What a thumbnail should be, and how people write that: `200x300,fit=contain,quality=90`.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 /// How a picture of other proportions goes into the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,16 +48,6 @@ impl Format {
         }
     }
 
-    /// The media type of the thumbnail.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Jpeg => "image/jpeg",
-            Self::Png => "image/png",
-            Self::WebP => "image/webp",
-            Self::Avif => "image/avif",
-        }
-    }
-
     /// Whether this build writes it.
     pub fn is_built_in(self) -> bool {
         match self {
@@ -86,13 +75,11 @@ pub struct Options {
     /// Whether light is averaged instead of numbers: bright spots on dark ground keep their
     /// brightness, and it takes several times as long.
     pub linear: bool,
-    /// Pictures with more pixels than this are refused before they are decoded.
+    /// Pictures with more pixels than this are refused before they are decoded. It bounds the time
+    /// too, as no decoder can be interrupted.
     pub max_pixels: u64,
     /// Pictures that need more memory than this to be decoded are refused, bytes.
     pub max_memory: u64,
-    /// JPEG and camera files that take longer are given up. Other formats cannot be interrupted; for
-    /// them `max_pixels` bounds the time.
-    pub max_time: Duration,
 }
 
 impl Default for Options {
@@ -108,7 +95,6 @@ impl Default for Options {
             linear: false,
             max_pixels: 200_000_000,
             max_memory: 1 << 30,
-            max_time: Duration::from_secs(30),
         }
     }
 }
