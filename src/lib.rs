@@ -24,6 +24,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod derive;
 pub mod journal;
+pub mod marker;
 pub mod mount;
 pub mod path;
 pub mod push;

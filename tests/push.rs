@@ -697,6 +697,57 @@ fn what_failed_is_tried_again_by_the_next_push_and_by_retry() {
 }
 
 #[test]
+fn finished_folders_are_marked_and_markers_are_no_files() {
+    let push = Push::to_directory();
+    push.write("good/a", "1");
+    push.write("bad/b", "2");
+    push.write("bad/sub/c", "3");
+    push.write("theirs/success.json", "{}");
+    fs::create_dir_all(push.world.path("remote/original/bad")).unwrap();
+    fs::write(push.world.path("remote/original/bad/sub"), "in the way").unwrap();
+    let output = push.run("pictures", &["--markers"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let marker = |path: &str| -> Option<Value> {
+        let text = fs::read(push.tree().join(path)).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
+    };
+    let good = marker("good/success.json").unwrap();
+    assert_eq!(
+        (&good["folder"], &good["files"]),
+        (&"good".into(), &1.into())
+    );
+    assert!(
+        good["delivered"][0]["url"]
+            .as_str()
+            .unwrap()
+            .ends_with("original/good/a")
+    );
+    let bad = marker("bad/sub/failed.json").unwrap();
+    assert_eq!(bad["failed"][0]["name"], "c");
+    assert!(
+        bad["failed"][0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("is a file there")
+    );
+    assert!(marker("bad/success.json").is_some());
+    assert_eq!(
+        marker("theirs/success.json").unwrap(),
+        serde_json::json!({})
+    );
+
+    fs::remove_file(push.world.path("remote/original/bad/sub")).unwrap();
+    push.push("pictures", &["--markers"]);
+    assert!(marker("bad/sub/success.json").is_some());
+    assert!(marker("bad/sub/failed.json").is_none());
+    assert_says(&push.push("pictures", &[]), &["nothing to upload"]);
+    assert_eq!(
+        push.objects(),
+        ["bad/b", "bad/sub/c", "good/a", "theirs/success.json"]
+    );
+}
+
+#[test]
 fn a_mounted_tree_is_delivered_by_its_daemon() {
     let Some(rig) = Rig::new() else { return };
     fs::create_dir(rig.world.path("view")).unwrap();

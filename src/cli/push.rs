@@ -90,6 +90,10 @@ pub struct PushArgs {
     #[arg(short = '0', long, requires = "files_from")]
     null: bool,
 
+    /// Leave a success.json or failed.json in each folder of which something was delivered.
+    #[arg(long)]
+    markers: bool,
+
     /// One JSON object a line for each event; docs/cli.md lists them.
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -179,20 +183,22 @@ fn by_ourselves(
     let mut display = Display::new(quiet);
     let told = display.lines();
     let json = args.json;
-    let events = Arc::new(Events::new(move |event| match (json, event) {
-        (true, event) => say_json(&event),
-        (
-            false,
-            Event::Failed {
-                path,
-                error,
-                will_retry: false,
-                ..
-            },
-        ) => {
-            told(&format!("{path}: {error}"));
+    let events = Arc::new(Events::new(args.markers, move |event| {
+        match (json, event) {
+            (true, event) => say_json(&event),
+            (
+                false,
+                Event::Failed {
+                    path,
+                    error,
+                    will_retry: false,
+                    ..
+                },
+            ) => {
+                told(&format!("{path}: {error}"));
+            }
+            (false, _) => {}
         }
-        (false, _) => {}
     }));
     let job = Job {
         paths: match &args.files_from {

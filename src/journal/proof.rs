@@ -77,6 +77,25 @@ impl View {
         Ok(())
     }
 
+    /// Calls `each` for every file of a folder, not of those below it.
+    pub fn each_proved_in(
+        &self,
+        folder: &RelPath,
+        mut each: impl FnMut(Proved),
+    ) -> Result<(), JournalError> {
+        let Some(id) = self.folder_id(folder)? else {
+            return Ok(());
+        };
+        let mut files = self.conn.prepare_cached(&format!(
+            "SELECT {PROVED} FROM file WHERE folder_id = ? ORDER BY name"
+        ))?;
+        let mut rows = files.query([id])?;
+        while let Some(row) = rows.next()? {
+            each(proved(folder, row)?);
+        }
+        Ok(())
+    }
+
     fn one_proved(&self, path: &RelPath, mut each: impl FnMut(Proved)) -> Result<(), JournalError> {
         let Some((folder, name)) = path.split() else {
             return Ok(());

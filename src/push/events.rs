@@ -15,6 +15,8 @@ use crate::path::RelPath;
 use crate::remote::{Artifact, Key, Remote, path_text};
 use crate::scan;
 
+use super::finished::Touched;
+
 /// Something that happened to a file. `docs/cli.md` is the contract. Paths are below the pushed
 /// directory, in the text form of keys; sizes are bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -91,15 +93,19 @@ pub struct Events {
     /// delivery says that they are done: as many as are on their way.
     existing: Mutex<HashMap<String, &'static str>>,
     remote: Mutex<Option<Arc<dyn Remote>>>,
+    /// For markers, where they are wanted.
+    pub(super) touched: Option<Touched>,
     hearer: Box<dyn Fn(Event) + Send + Sync>,
 }
 
 impl Events {
-    pub fn new(hearer: impl Fn(Event) + Send + Sync + 'static) -> Self {
+    /// `markers`: whether folders are to be marked as finished.
+    pub fn new(markers: bool, hearer: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self {
             counts: Counts::default(),
             existing: Mutex::default(),
             remote: Mutex::default(),
+            touched: markers.then(Touched::default),
             hearer: Box::new(hearer),
         }
     }
@@ -140,6 +146,9 @@ impl Events {
     }
 
     pub(super) fn attempted(&self, claim: &FileClaim, outcome: &FileOutcome, took: Duration) {
+        if let Some(touched) = &self.touched {
+            touched.note(&claim.path);
+        }
         let path = || path_text(&claim.path);
         let key = Key::new(Artifact::Original, &claim.path);
         let existing = self.existing.lock().remove(key.as_str());

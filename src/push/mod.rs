@@ -7,6 +7,7 @@
 
 mod events;
 mod existing;
+mod finished;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,7 +162,13 @@ pub fn run(
     }
     let interrupted = result.map_err(failed)?;
     let mut snapshot = fixed;
-    collect::fill_from_journal(&journal.view().map_err(failed)?, &mut snapshot).map_err(failed)?;
+    let view = journal.view().map_err(failed)?;
+    collect::fill_from_journal(&view, &mut snapshot).map_err(failed)?;
+    if let (Some(touched), Some(places)) = (&events.touched, &places) {
+        let backing = duplicate(&directory)?;
+        let marked = touched.mark(&view, &backing, places.remote.as_ref());
+        marked.map_err(failed)?;
+    }
     // What is still on its way after the grace does not hold up the end.
     runtime.shutdown_background();
     Ok(Outcome {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::filter::{Filter, IGNORE_FILE, Ignores};
 use crate::journal::{FileStat, JournalError, Known};
+use crate::marker;
 use crate::path::RelPath;
 
 /// Rules in an `.outboxignore` beyond this are not read, bytes.
@@ -257,6 +258,9 @@ impl Walker<'_> {
                     == (found.stat.size, found.stat.mtime_ns, found.stat.inode)
         });
         if as_known || found.ctime_ns >= self.since {
+            return;
+        }
+        if marker::is_ours(folder.fd.as_fd(), name) {
             return;
         }
         let path = folder.path.join(name);

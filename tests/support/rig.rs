@@ -130,6 +130,16 @@ impl Rig {
         });
     }
 
+    /// What the daemons of a failed test had to say.
+    fn show_logs(&self) {
+        let state = self.world.path("state/outboxfs");
+        for folder in fs::read_dir(state).into_iter().flatten().flatten() {
+            if let Ok(log) = fs::read_to_string(folder.path().join("daemon.log")) {
+                eprintln!("daemon.log:\n{log}");
+            }
+        }
+    }
+
     pub fn is_mounted(&self) -> bool {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
         mountinfo.contains(&format!(" {} ", self.pictures().display()))
@@ -138,6 +148,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_logs();
+        }
         if !self.is_mounted() {
             return;
         }
