@@ -2,7 +2,7 @@
 #![no_main]
 
 #[allow(dead_code, unused_imports)]
-#[path = "../../src/derive/thumbnail/mod.rs"]
+#[path = "../../../src/derive/thumbnail/mod.rs"]
 mod thumbnail;
 
 use libfuzzer_sys::fuzz_target;
