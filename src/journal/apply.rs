@@ -39,17 +39,30 @@ impl Store {
     }
 
     fn written(&mut self, path: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
-        let Some((folder, name)) = path.split() else {
+        let Some(id) = self.raise_and_queue(path, stat)? else {
             return Ok(());
+        };
+        if stat.links > 1 {
+            let due = self.due();
+            self.raise_other_names(Some(id), stat, due)?;
+        }
+        Ok(())
+    }
+
+    /// This name of the file alone. `None` if it is no file's path.
+    fn raise_and_queue(
+        &mut self,
+        path: &RelPath,
+        stat: &FileStat,
+    ) -> Result<Option<i64>, JournalError> {
+        let Some((folder, name)) = path.split() else {
+            return Ok(None);
         };
         let folder_id = self.make_folder(&folder)?;
         let id = self.raise(folder_id, name, stat)?;
         let due = self.due();
         self.queue(id, due, now_ms())?;
-        if stat.links > 1 {
-            self.raise_other_names(Some(id), stat, due)?;
-        }
-        Ok(())
+        Ok(Some(id))
     }
 
     /// The file's next version.
@@ -57,10 +70,10 @@ impl Store {
         Ok(self
             .conn
             .prepare_cached(
-                "INSERT INTO file (folder_id, name, version, size, mtime_ns, inode, linked)
-                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)
+                "INSERT INTO file (folder_id, name, version, size, mtime_ns, inode)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5)
                  ON CONFLICT (folder_id, name) DO UPDATE SET
-                     version = version + 1, size = ?3, mtime_ns = ?4, inode = ?5, linked = ?6, opened = 0
+                     version = version + 1, size = ?3, mtime_ns = ?4, inode = ?5, opened = 0
                  RETURNING id",
             )?
             .query_row(
@@ -69,8 +82,7 @@ impl Store {
                     name,
                     stat.size as i64,
                     stat.mtime_ns,
-                    stat.inode as i64,
-                    stat.links > 1
+                    stat.inode as i64
                 ],
                 |row| row.get(0),
             )?)
@@ -87,7 +99,7 @@ impl Store {
             .conn
             .prepare_cached(
                 "UPDATE file SET version = version + 1, size = ?3, mtime_ns = ?4
-                 WHERE inode = ?2 AND linked = 1 AND id IS NOT ?1 RETURNING id",
+                 WHERE inode = ?2 AND id IS NOT ?1 RETURNING id",
             )?
             .query_map(
                 params![id, stat.inode as i64, stat.size as i64, stat.mtime_ns],
@@ -171,7 +183,7 @@ impl Store {
             .query_row([id], |row| row.get(0))?;
         self.conn
             .prepare_cached(
-                "UPDATE file SET folder_id = ?2, name = ?3, size = ?4, mtime_ns = ?5, inode = ?6, linked = ?7
+                "UPDATE file SET folder_id = ?2, name = ?3, size = ?4, mtime_ns = ?5, inode = ?6
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -180,8 +192,7 @@ impl Store {
                 name,
                 stat.size as i64,
                 stat.mtime_ns,
-                stat.inode as i64,
-                stat.links > 1
+                stat.inode as i64
             ])?;
         let due = self.due();
         self.moved_file(id, due)?;
@@ -273,7 +284,7 @@ impl Store {
             opened: bool,
         }
         let Some(id) = self.file_id(path)? else {
-            return self.written(path, stat);
+            return self.raise_and_queue(path, stat).map(drop);
         };
         let row = self
             .conn
@@ -308,7 +319,8 @@ impl Store {
                 ),
             );
         }
-        self.written(path, stat)
+        // The scan comes by all other names of the inode too.
+        self.raise_and_queue(path, stat).map(drop)
     }
 
     /// A file that the journal knows is not there. Never delivered: then it is just gone.

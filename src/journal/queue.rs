@@ -201,7 +201,7 @@ impl Store {
         let folder_id: i64 = self
             .conn
             .prepare_cached(
-                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, opened = 0, kind = ?6,
+                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, kind = ?6,
                      hash = ?7, etag = ?8, delivered_at = ?9, thumbnail = ?10, thumbnail_error = ?11,
                      width = ?12, height = ?13
                  WHERE id = ?1 RETURNING folder_id",
@@ -238,7 +238,7 @@ impl Store {
         // The hash was forgotten when the file was claimed.
         self.conn
             .prepare_cached(
-                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6, opened = 0
+                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6
                  WHERE id = ?1",
             )?
             .execute(params![

@@ -48,7 +48,6 @@ CREATE TABLE file (
     size            INTEGER NOT NULL,             -- as of the last change or delivery
     mtime_ns        INTEGER NOT NULL,
     inode           INTEGER NOT NULL,
-    linked          INTEGER NOT NULL DEFAULT 0,   -- 1: had further hard links
     opened          INTEGER NOT NULL DEFAULT 0,   -- 1: opened for writing, nothing journaled since
     kind            INTEGER NOT NULL DEFAULT 0,   -- of the delivered content: 0 other, 1 picture, 2 stats.json
     width           INTEGER,                      -- of a picture, upright, pixels
@@ -60,7 +59,8 @@ CREATE TABLE file (
     thumbnail_error TEXT,
     UNIQUE (folder_id, name)
 );
-CREATE INDEX file_linked ON file (inode) WHERE linked = 1;
+-- What is written under one hard link is new under all of them.
+CREATE INDEX file_inode ON file (inode);
 CREATE INDEX file_without_thumbnail ON file (delivered_at) WHERE thumbnail = 2;
 
 -- What has still to be done: one row a file whose version is not delivered. Small when all is well.
