@@ -78,6 +78,7 @@ fn delivered(claim: &FileClaim, size: u64, kind: Kind) -> Settlement {
     Settlement {
         id: claim.id,
         version: claim.version,
+        path: claim.path.clone(),
         outcome,
     }
 }
@@ -191,6 +192,7 @@ async fn oldest_first_and_a_retry_waits_without_blocking() {
         .settle_files(vec![Settlement {
             id: first[0].id,
             version: first[0].version,
+            path: first[0].path.clone(),
             outcome,
         }])
         .await
@@ -378,6 +380,34 @@ async fn unchanged_content_is_known_only_while_it_is_certain() {
     drop(journal);
     // That attempt may have stored something else; nobody knows.
     let journal = fixture.open();
+    assert_eq!(claim(&journal).await[0].remote_hash, None);
+}
+
+#[tokio::test]
+async fn what_a_superseded_delivery_left_at_the_remote_is_known() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    let first = claim(&journal).await;
+    written(&journal, "a", 1);
+    journal
+        .settle_files(vec![delivered(&first[0], 1, Kind::Other)])
+        .await
+        .unwrap();
+    let second = claim(&journal).await;
+    assert_eq!(second[0].remote_hash, Some(blake3::hash(b"content")));
+    // Under another name the remote has nothing, or something else.
+    journal
+        .record_and_wait(Change::Renamed {
+            from: path("a"),
+            to: path("b"),
+            entry: Entry::File(stat(1, 1)),
+        })
+        .unwrap();
+    journal
+        .settle_files(vec![delivered(&second[0], 1, Kind::Other)])
+        .await
+        .unwrap();
     assert_eq!(claim(&journal).await[0].remote_hash, None);
 }
 
@@ -659,6 +689,7 @@ fn settlement(claim: &FileClaim, outcome: FileOutcome) -> Settlement {
     Settlement {
         id: claim.id,
         version: claim.version,
+        path: claim.path.clone(),
         outcome,
     }
 }

@@ -84,6 +84,7 @@ async fn deliver(context: &Arc<Context>, claim: FileClaim) -> Settlement {
     Settlement {
         id: claim.id,
         version: claim.version,
+        path: claim.path,
         outcome,
     }
 }

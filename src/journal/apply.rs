@@ -18,6 +18,7 @@ impl Store {
         match change {
             Change::Opening { path } => self.opening(path),
             Change::Written { path, stat } => self.written(path, stat),
+            Change::Added { path, stat } => self.raise_and_queue(path, stat).map(drop),
             Change::WrittenElsewhere { stat } => {
                 let due = self.due();
                 self.raise_other_names(None, stat, due)

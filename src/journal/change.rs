@@ -30,7 +30,10 @@ pub enum Change {
     /// A file is about to be written or truncated in place. Tells a later scan that a shorter file
     /// is somebody's work and not damage. No delivery comes of it.
     Opening { path: RelPath },
-    /// A file has new content: closed, truncated, linked or synced. All names of its inode that
+    /// A name has come into being that was not opened: linked or made. It alone is delivered; the
+    /// inode's other names have no new content.
+    Added { path: RelPath, stat: FileStat },
+    /// A file has new content: closed, truncated or synced. All names of its inode that
     /// the journal knows are delivered again.
     Written { path: RelPath, stat: FileStat },
     /// The same of a file whose names, as far as the mount knew them, are gone, and which has hard

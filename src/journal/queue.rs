@@ -73,6 +73,8 @@ pub enum FileOutcome {
 pub struct Settlement {
     pub id: FileId,
     pub version: i64,
+    /// Where the file was when it was claimed: the key that it was sent to.
+    pub path: RelPath,
     pub outcome: FileOutcome,
 }
 
@@ -148,23 +150,20 @@ impl Store {
     }
 
     pub(super) fn settle_files(&mut self, settlements: &[Settlement]) -> Result<(), JournalError> {
-        for Settlement {
-            id,
-            version,
-            outcome,
-        } in settlements
-        {
-            self.settle_file(id.0, *version, outcome)?;
+        for settlement in settlements {
+            self.settle_file(settlement)?;
         }
         Ok(())
     }
 
-    fn settle_file(
-        &mut self,
-        id: i64,
-        version: i64,
-        outcome: &FileOutcome,
-    ) -> Result<(), JournalError> {
+    fn settle_file(&mut self, settlement: &Settlement) -> Result<(), JournalError> {
+        let Settlement {
+            id: FileId(id),
+            version,
+            path,
+            outcome,
+        } = settlement;
+        let (id, version) = (*id, *version);
         let current: Option<i64> = self
             .conn
             .prepare_cached("SELECT version FROM file WHERE id = ?")?
@@ -174,7 +173,7 @@ impl Store {
             // Removed meanwhile.
             None => return Ok(()),
             // Changed meanwhile: whatever became of the old version, the new one is still to be done.
-            Some(current) if current != version => return self.release(id, None),
+            Some(current) if current != version => return self.superseded(id, path, outcome),
             Some(_) => {}
         }
         match outcome {
@@ -185,6 +184,29 @@ impl Store {
             FileOutcome::Released { due } => self.release(id, Some(*due)),
             FileOutcome::Gone => self.gone(id),
         }
+    }
+
+    /// The file has a newer version. What the remote has under the file's key is known all the same,
+    /// if the file still has that key.
+    fn superseded(
+        &mut self,
+        id: i64,
+        path: &RelPath,
+        outcome: &FileOutcome,
+    ) -> Result<(), JournalError> {
+        let sent = match outcome {
+            FileOutcome::Delivered(delivered) => Some(&delivered.hash),
+            FileOutcome::Unchanged { hash, .. } => Some(hash),
+            _ => None,
+        };
+        if let Some(hash) = sent
+            && self.file_id(path)? == Some(id)
+        {
+            self.conn
+                .prepare_cached("UPDATE file SET hash = ?2 WHERE id = ?1")?
+                .execute(params![id, hash.as_bytes()])?;
+        }
+        self.release(id, None)
     }
 
     fn delivered(

@@ -160,7 +160,7 @@ impl OutboxFs {
             Ok(()) => reply.entry(&ttl, &found.attr, fuser::Generation(found.generation)),
             Err(error) => reply.error(errno(error)),
         };
-        let change = Change::Written { path, stat };
+        let change = Change::Added { path, stat };
         self.journal.record(change, Durability::Committed, done);
         drop(names);
     }

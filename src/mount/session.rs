@@ -173,7 +173,11 @@ impl Mount {
     /// Waits until the session has ended: unmounted, and nothing open any more. All that was
     /// written through the mount has then been given to the journal.
     pub fn wait(self) -> io::Result<()> {
-        self.session.join()
+        match self.session.join() {
+            // Taken down by force, by the kernel or an administrator: ended like any other.
+            Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+            result => result,
+        }
     }
 }
 
