@@ -288,6 +288,42 @@ async fn a_renamed_folder_takes_all_its_files_along() {
 }
 
 #[tokio::test]
+async fn what_became_of_files_that_moved_with_their_folder_is_not_believed() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    for number in 0..600 {
+        written(&journal, &format!("a/{number}"), 1);
+    }
+    let mut claims = Vec::new();
+    while claims.len() < 600 {
+        claims.extend(claim(&journal).await);
+    }
+    // The last files are not yet queued anew when this arrives.
+    let renamed = Change::Renamed {
+        from: path("a"),
+        to: path("b"),
+        entry: Entry::Folder,
+    };
+    journal.record(renamed, Durability::Committed, |result| result.unwrap());
+    for claim in claims[590..595].iter() {
+        journal.gone(claim, &journal.names().read());
+    }
+    let delivered = claims[595..].iter();
+    let delivered = delivered.map(|claim| delivered(claim, 1, Kind::Other));
+    journal.settle_files(delivered.collect()).await.unwrap();
+    drop(journal);
+    // The first ones were claimed and not settled.
+    let journal = fixture.open();
+    let mut seen = Vec::new();
+    let begin = std::time::Instant::now();
+    while seen.len() < 600 && begin.elapsed() < Duration::from_secs(10) {
+        seen.extend(paths(&claim(&journal).await));
+    }
+    assert!(seen.iter().all(|path| path.starts_with("b/")), "{seen:?}");
+    assert_eq!(seen.len(), 600);
+}
+
+#[tokio::test]
 async fn exchanged_folders_and_files_go_where_they_are_now() {
     let fixture = Fixture::new();
     let journal = fixture.open();
@@ -525,7 +561,7 @@ async fn the_scan_queues_what_is_new_and_suspects_what_is_damaged() {
         ],
         &["gone", "never"],
     );
-    journal.scanned(found, |result| result.unwrap());
+    journal.scanned(found, &journal.names().read(), |result| result.unwrap());
     journal.end_scan(&RelPath::root()).unwrap();
     assert_eq!(
         paths(&claim(&journal).await),

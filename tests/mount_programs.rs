@@ -241,6 +241,51 @@ fn cp_tar_unzip_sed_and_vim() {
 }
 
 #[test]
+fn cargo_builds_with_its_target_in_the_mount() {
+    if !installed(&["cargo"]) {
+        return;
+    }
+    let cargo_home = std::env::var_os("CARGO_HOME");
+    let homes = ["HOME", "RUSTUP_HOME"].map(|name| std::env::var_os(name).unwrap_or_default());
+    Site::each(|site| {
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new("cargo");
+            command.args(arguments).current_dir(site.root());
+            command.env("HOME", &homes[0]);
+            if let Some(home) = &cargo_home {
+                command.env("CARGO_HOME", home);
+            }
+            let output = command.env_remove("CARGO_TARGET_DIR").output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        };
+        run(&["init", "--quiet", "--vcs=none", "--name=hello", "."]);
+        run(&["build", "--quiet", "--offline"]);
+        fs::write(
+            site.root().join("src/main.rs"),
+            "fn main() { print!(\"2\") }",
+        )
+        .unwrap();
+        run(&["build", "--quiet", "--offline"]);
+        assert_eq!(site.sh("target/debug/hello"), "2");
+        site.everything_has_arrived();
+    });
+}
+
+#[test]
+fn folders_are_renamed_while_their_files_are_delivered() {
+    Site::each(|site| {
+        // As compilers and package managers do it: fill a folder, then give it its name.
+        site.sh("for i in {1..40}; do
+                mkdir work$i
+                for j in {1..30}; do echo $i $j >work$i/$j; done
+                mv work$i done$i
+                [[ $((i % 4)) != 0 ]] || { mv done$i back$i; mv back$i done$i; }
+            done");
+        site.everything_has_arrived();
+    });
+}
+
+#[test]
 fn fio_reads_what_it_wrote() {
     if !installed(&["fio"]) {
         return;

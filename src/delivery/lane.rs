@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Context, send};
+use super::{Context, load, send};
 use crate::journal::{FileClaim, FileOutcome, Lane, Settlement, now_ms};
 
 /// Claims taken with one visit to the journal, at most.
@@ -47,8 +47,10 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
             tokio::spawn(async move {
                 let settlement = deliver(&context, claim).await;
                 drop(permit);
-                // The settler ends after all senders; only a stopped runtime closes it.
-                let _ = outcomes.send(settlement).await;
+                if let Some(settlement) = settlement {
+                    // The settler ends after all senders; only a stopped runtime closes it.
+                    let _ = outcomes.send(settlement).await;
+                }
             });
         }
     }
@@ -70,21 +72,45 @@ async fn take(context: &Context, places: &Arc<Semaphore>) -> Vec<OwnedSemaphoreP
     permits
 }
 
-async fn deliver(context: &Arc<Context>, claim: FileClaim) -> Settlement {
+/// What became of the claim; `None` if the journal was told already.
+async fn deliver(context: &Arc<Context>, claim: FileClaim) -> Option<Settlement> {
     let started = Instant::now();
-    let outcome = match context.busy.enter(&claim.path) {
+    let mut outcome = match context.busy.enter(&claim.path) {
         None => FileOutcome::Released {
             due: now_ms() + BUSY,
         },
         Some(_entered) => send::send(context, &claim).await,
     };
+    let gone = matches!(outcome, FileOutcome::Gone);
+    if gone && !settle_if_gone(context, &claim).await {
+        // It came back, or its rename was not yet in the journal.
+        outcome = FileOutcome::Released { due: now_ms() };
+    }
     if let Some(observer) = &context.options.observer {
         (observer.0)(&claim, &outcome, started.elapsed());
     }
-    Settlement {
+    if matches!(outcome, FileOutcome::Gone) {
+        return None;
+    }
+    Some(Settlement {
         id: claim.id,
         version: claim.version,
         path: claim.path,
         outcome,
-    }
+    })
+}
+
+/// A file that was not there may be on its way to another name, which the journal is about to hear:
+/// looks once more while nothing can be renamed through the mount. Whether it was gone.
+async fn settle_if_gone(context: &Arc<Context>, claim: &FileClaim) -> bool {
+    let (context, claim) = (context.clone(), claim.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        let names = context.journal.names().read();
+        let gone = load::is_gone(&context, &claim.path);
+        if gone {
+            context.journal.gone(&claim, &names);
+        }
+        gone
+    });
+    looked.await.unwrap_or(false)
 }

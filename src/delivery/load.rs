@@ -78,6 +78,12 @@ impl From<io::Error> for LoadError {
     }
 }
 
+/// Whether there is no regular file of that name. Blocks on the disk.
+pub(super) fn is_gone(context: &Context, path: &RelPath) -> bool {
+    let found = open_file(&context.backing, path).and_then(stat_file);
+    found.is_err_and(|error| matches!(error.into(), LoadError::Gone))
+}
+
 /// Opens, reads and hashes the file.
 pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loaded, LoadError> {
     let (its_context, its_path) = (context.clone(), path.clone());

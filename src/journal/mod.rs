@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{RwLock, RwLockReadGuard};
+
 pub use change::{Change, Entry, FileStat};
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
@@ -91,19 +93,34 @@ pub struct Options {
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
 #[derive(Clone)]
-pub struct Journal(Arc<writer::Writer>);
+pub struct Journal(Arc<Shared>);
+
+struct Shared {
+    writer: writer::Writer,
+    names: RwLock<()>,
+}
 
 impl Journal {
     /// Opens the journal, makes or migrates it as needed, and starts its writer. What was claimed
     /// when the last daemon died is queued again.
     pub fn open(options: Options) -> Result<Self, JournalError> {
         let store = store::Store::open(&options)?;
-        Ok(Self(Arc::new(writer::Writer::start(store, options.path)?)))
+        Ok(Self(Arc::new(Shared {
+            writer: writer::Writer::start(store, options.path)?,
+            names: RwLock::new(()),
+        })))
     }
 
     /// The database file.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.0.writer.path()
+    }
+
+    /// Keeps paths and the order of changes true: whoever changes which name means what holds it
+    /// for writing from before he does until the journal was told, whoever tells the journal what
+    /// is to be found under a path holds it for reading. Never held while waiting for an answer.
+    pub fn names(&self) -> &RwLock<()> {
+        &self.0.names
     }
 
     /// Opens a read-only connection.
@@ -120,16 +137,20 @@ impl Journal {
         durability: Durability,
         done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
-        self.0.send(Op::Change(change), durability, move |answer| {
-            done(answer.map(drop))
-        });
+        self.0
+            .writer
+            .send(Op::Change(change), durability, move |answer| {
+                done(answer.map(drop))
+            });
     }
 
     /// Makes everything recorded so far durable; then calls `done`.
     pub fn sync(&self, done: impl FnOnce(Result<(), JournalError>) + Send + 'static) {
-        self.0.send(Op::Sync, Durability::Synced, move |answer| {
-            done(answer.map(drop))
-        });
+        self.0
+            .writer
+            .send(Op::Sync, Durability::Synced, move |answer| {
+                done(answer.map(drop))
+            });
     }
 
     /// Records a change and waits until it is committed.
@@ -143,7 +164,7 @@ impl Journal {
 
     /// Called after each commit that made work: delivery's alarm clock. Set once.
     pub fn on_work(&self, wake: impl Fn() + Send + Sync + 'static) {
-        self.0.on_work(Box::new(wake));
+        self.0.writer.on_work(Box::new(wake));
     }
 
     /// Takes up to `limit` files of a lane that are due, oldest first.
@@ -195,13 +216,32 @@ impl Journal {
         self.ask_and_wait(Op::EndScan(path.clone()))
     }
 
-    /// Records what a scan found in a folder. `done` is called on the writer's thread.
+    /// Records that a claimed file is not there, as was seen while holding `names`.
+    pub fn gone(&self, claim: &FileClaim, _names: &RwLockReadGuard<'_, ()>) {
+        let settlement = Settlement {
+            id: claim.id,
+            version: claim.version,
+            path: claim.path.clone(),
+            outcome: FileOutcome::Gone,
+        };
+        let op = Op::SettleFiles(vec![settlement]);
+        self.0.writer.send(op, Durability::Committed, |answer| {
+            if let Err(error) = answer {
+                tracing::error!(%error, "that a file is gone could not be recorded");
+            }
+        });
+    }
+
+    /// Records what a scan found in a folder, and what it saw missing while holding `names`. `done`
+    /// is called on the writer's thread.
     pub fn scanned(
         &self,
         folder: ScannedFolder,
+        _names: &RwLockReadGuard<'_, ()>,
         done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
         self.0
+            .writer
             .send(Op::Scanned(folder), Durability::Committed, move |answer| {
                 done(answer.map(drop))
             });
@@ -227,17 +267,21 @@ impl Journal {
 
     fn ask_and_wait_for(&self, op: Op) -> Result<Answer, JournalError> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
-        self.0.send(op, Durability::Committed, move |answer| {
-            let _ = sender.send(answer);
-        });
+        self.0
+            .writer
+            .send(op, Durability::Committed, move |answer| {
+                let _ = sender.send(answer);
+            });
         receiver.recv().unwrap_or(Err(JournalError::Closed))
     }
 
     async fn ask(&self, op: Op) -> Result<Answer, JournalError> {
         let (sender, receiver) = oneshot::channel();
-        self.0.send(op, Durability::Committed, move |answer| {
-            let _ = sender.send(answer);
-        });
+        self.0
+            .writer
+            .send(op, Durability::Committed, move |answer| {
+                let _ = sender.send(answer);
+            });
         receiver.await.unwrap_or(Err(JournalError::Closed))
     }
 }

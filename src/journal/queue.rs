@@ -64,7 +64,7 @@ pub enum FileOutcome {
     Failed { error: String },
     /// Not attempted, or overtaken by a change: back into the queue, due at `due`.
     Released { due: i64 },
-    /// There is no such file any more.
+    /// There is no such file any more; see [`super::Journal::gone`].
     Gone,
 }
 
@@ -164,17 +164,19 @@ impl Store {
             outcome,
         } = settlement;
         let (id, version) = (*id, *version);
-        let current: Option<i64> = self
+        let current: Option<(i64, i64, Vec<u8>)> = self
             .conn
-            .prepare_cached("SELECT version FROM file WHERE id = ?")?
-            .query_row([id], |row| row.get(0))
+            .prepare_cached("SELECT version, folder_id, name FROM file WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        match current {
-            // Removed meanwhile.
-            None => return Ok(()),
-            // Changed meanwhile: whatever became of the old version, the new one is still to be done.
-            Some(current) if current != version => return self.superseded(id, path, outcome),
-            Some(_) => {}
+        // Removed meanwhile.
+        let Some((current, folder_id, name)) = current else {
+            return Ok(());
+        };
+        // Changed meanwhile, or moved with a folder whose files are still to be queued: whatever
+        // became of the old version under the old path, the new one is still to be done.
+        if current != version || self.folder_path(folder_id)?.join(&name) != *path {
+            return self.superseded(id, path, outcome);
         }
         match outcome {
             FileOutcome::Delivered(delivered) => self.delivered(id, version, delivered),

@@ -143,7 +143,7 @@ impl OutboxFs {
         if let Some(inode) = self.handles.inode(id) {
             return self.report(&inode, Durability::Committed, done);
         }
-        let names = self.namespace.read();
+        let names = self.journal.names().read();
         let stat = self.backing.stat(id);
         match (self.backing.nodes.path(id), stat) {
             (Some(path), Ok(stat)) => {

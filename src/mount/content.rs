@@ -90,7 +90,7 @@ impl OutboxFs {
             ..Wish::new(flags)
         };
         let folder = self.backing.directory(parent)?;
-        let names = self.namespace.read();
+        let names = self.journal.names().read();
         create_as(req, umask);
         let exclusive =
             wish.flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -182,7 +182,7 @@ impl OutboxFs {
         }
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         {
-            let _names = self.namespace.read();
+            let _names = self.journal.names().read();
             let Some(path) = self.backing.nodes.path(id) else {
                 return Ok(());
             };
@@ -376,7 +376,7 @@ impl OutboxFs {
             Ok(news) => news,
             Err(error) => return done(Err(error)),
         };
-        let names = self.namespace.read();
+        let names = self.journal.names().read();
         // Without a name there is nothing to deliver.
         match news.filter(|(stat, _)| stat.stx_nlink > 0) {
             Some((stat, content)) => {

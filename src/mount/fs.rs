@@ -15,7 +15,6 @@ use fuser::{
     ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use parking_lot::RwLock;
 
 use super::VirtualFiles;
 use super::attributes::NewAttributes;
@@ -49,10 +48,6 @@ pub(super) struct OutboxFs {
     pub watch: Watch,
     pub journal: Journal,
     pub files: Arc<dyn VirtualFiles>,
-    /// Keeps paths and the order of changes true: whoever changes which name means what holds it
-    /// for writing until the journal has the change, whoever tells the journal a path holds it for
-    /// reading. Never held while waiting for the journal.
-    pub namespace: RwLock<()>,
     /// Reads and writes of files opened from now on go from the kernel to the backing file.
     pub passthrough: Arc<AtomicBool>,
     /// Nobody can change the backing directory but through the mount.

@@ -98,7 +98,7 @@ impl OutboxFs {
         entry: &DirEntry,
         reply: &mut ReplyDirectoryPlus,
     ) -> bool {
-        let _names = self.namespace.read();
+        let _names = self.journal.names().read();
         let Ok(stat) = attr::stat(folder.fd(), &entry.name) else {
             return true;
         };

@@ -193,7 +193,7 @@ impl OutboxFs {
     /// does before the first time. Nobody waits for this.
     fn announce_again(&self) {
         for inode in self.handles.unannounced() {
-            let _names = self.namespace.read();
+            let _names = self.journal.names().read();
             let Some(path) = self.backing.nodes.path(inode.node) else {
                 continue;
             };

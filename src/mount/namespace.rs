@@ -43,7 +43,7 @@ impl OutboxFs {
             return Ok(virtual_found(id));
         }
         let folder = self.backing.directory(parent)?;
-        let _names = self.namespace.read();
+        let _names = self.journal.names().read();
         Ok(self.enter(parent, name, &attr::stat(&*folder, name)?))
     }
 
@@ -87,7 +87,7 @@ impl OutboxFs {
     ) -> Result<(Found, Option<FileStat>)> {
         self.refuse_reserved(parent, name)?;
         let folder = self.backing.directory(parent)?;
-        let _names = self.namespace.read();
+        let _names = self.journal.names().read();
         match new {
             NewNode::Folder { mode, umask } => {
                 create_as(req, umask);
@@ -129,7 +129,7 @@ impl OutboxFs {
         }
         let source = self.reference(id)?;
         let folder = self.backing.directory(parent)?;
-        let _names = self.namespace.read();
+        let _names = self.journal.names().read();
         rustix::fs::linkat(
             CWD,
             proc_path(&source),
@@ -151,7 +151,7 @@ impl OutboxFs {
         found: Found,
         reply: ReplyEntry,
     ) {
-        let names = self.namespace.read();
+        let names = self.journal.names().read();
         let Some(path) = self.backing.nodes.path_at(parent, name) else {
             return self.reply_entry(Ok(found), reply);
         };
@@ -174,7 +174,7 @@ impl OutboxFs {
         } else {
             AtFlags::empty()
         };
-        let _names = self.namespace.write();
+        let _names = self.journal.names().write();
         rustix::fs::unlinkat(&*parent_fd, name, flags)?;
         self.removed(parent, name, &victim)?;
         if let Some(path) = self.backing.nodes.path_at(parent, name) {
@@ -215,7 +215,7 @@ impl OutboxFs {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let names = self.namespace.write();
+        let names = self.journal.names().write();
         match self.rename_on_disk(from, to, flags) {
             Ok(Some(change)) => {
                 let done = move |result| match journal_errno(result) {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
-use parking_lot::RwLock;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::Resource;
@@ -124,7 +123,6 @@ pub fn mount(
         watch: Watch::default(),
         journal,
         files,
-        namespace: RwLock::new(()),
         passthrough: passthrough.clone(),
         exclusive,
         exact_times: scratch.as_ref().is_some_and(probe::has_exact_times),

@@ -188,7 +188,7 @@ impl Scanner {
     }
 
     fn serve(&self, request: &Request) -> Result<bool, JournalError> {
-        let mut recorder = Recorder::new(&self.journal, &self.options, request.since)?;
+        let mut recorder = Recorder::new(self, request.since)?;
         let walker = Walker {
             backing: &self.backing,
             filter: &self.options.filter,
@@ -234,6 +234,7 @@ impl Scanner {
 /// Brings findings to the journal, a bounded number of them at a time.
 struct Recorder<'a> {
     journal: &'a Journal,
+    backing: &'a OwnedFd,
     view: View,
     options: &'a Options,
     watched: bool,
@@ -243,29 +244,30 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(
-        journal: &'a Journal,
-        options: &'a Options,
-        since: Option<i64>,
-    ) -> Result<Self, JournalError> {
+    fn new(scanner: &'a Scanner, since: Option<i64>) -> Result<Self, JournalError> {
         Ok(Self {
-            view: journal.view()?,
-            journal,
-            options,
+            view: scanner.journal.view()?,
+            journal: &scanner.journal,
+            backing: &scanner.backing,
+            options: &scanner.options,
             watched: since.is_some(),
             places: crossbeam_channel::bounded(IN_FLIGHT),
             failure: Arc::default(),
         })
     }
 
-    fn record(&self, folder: ScannedFolder) -> Result<(), JournalError> {
+    fn record(&self, mut folder: ScannedFolder) -> Result<(), JournalError> {
         if let Some(error) = self.failure.lock().clone() {
             return Err(error);
         }
         // Fails only if the other end is gone, and it is ours.
         let _ = self.places.0.send(());
         let (place, failure) = (self.places.1.clone(), self.failure.clone());
-        self.journal.scanned(folder, move |result| {
+        // What was renamed while the folder was read may have been missing for a moment.
+        let names = self.journal.names().read();
+        let ScannedFolder { path, missing, .. } = &mut folder;
+        missing.retain(|name| !walk::is_file(self.backing, &path.join(name)));
+        self.journal.scanned(folder, &names, move |result| {
             let _ = place.try_recv();
             if let Err(error) = result {
                 failure.lock().get_or_insert(error);

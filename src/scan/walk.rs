@@ -305,20 +305,33 @@ impl Walker<'_> {
     }
 
     fn open(&self, path: &RelPath) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = if path.is_root() {
-            std::path::Path::new(".")
-        } else {
-            path.as_path()
-        };
-        Ok(rustix::fs::openat2(
-            self.backing,
-            path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-        )?)
+        open_folder(self.backing, path)
     }
+}
+
+fn open_folder(backing: &OwnedFd, path: &RelPath) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let path = if path.is_root() {
+        std::path::Path::new(".")
+    } else {
+        path.as_path()
+    };
+    Ok(rustix::fs::openat2(
+        backing,
+        path,
+        flags,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )?)
+}
+
+/// Whether there is a regular file at `path` now.
+pub(super) fn is_file(backing: &OwnedFd, path: &RelPath) -> bool {
+    let Some((parent, name)) = path.split() else {
+        return false;
+    };
+    let found = open_folder(backing, &parent).and_then(|folder| stat(folder.as_fd(), name));
+    matches!(found, Ok(Some(found)) if found.is_file)
 }
 
 /// The text of a folder's `.outboxignore`, if it has one that can be read.
