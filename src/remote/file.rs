@@ -1,5 +1,7 @@
 //! A directory as the remote: the embedded default, and the way to a disk or share that is mounted.
 
+mod copy;
+mod delete;
 mod read;
 
 use std::fs::{File, OpenOptions};
@@ -12,13 +14,17 @@ use async_trait::async_trait;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::{Body, Each, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink};
+use super::{
+    Body, Copy, Each, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
+};
 
 /// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
 /// on the same file system.
 const TEMPORARY: &str = ".outboxfs-tmp";
 /// A temporary file that has not been touched for so long belongs to nobody any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often a folder may vanish between its making and its first file.
+const FOLDER_RACES: usize = 8;
 /// Large enough that system calls do not count, small enough to stay in the cache while hashed.
 const BUFFER: usize = 1 << 20;
 
@@ -92,7 +98,23 @@ impl Remote for FileRemote {
 
     async fn delete(&self, key: &Key) -> Result<(), RemoteError> {
         let key = key.clone();
-        self.blocking(move |root| read::delete(root, &key)).await
+        self.blocking(move |root| delete::delete(root, &key)).await
+    }
+
+    /// One after the other on one thread.
+    async fn delete_all(&self, keys: &[Key]) -> Vec<Result<(), RemoteError>> {
+        let count = keys.len();
+        let keys = keys.to_vec();
+        let deleted = self
+            .blocking(move |root| Ok(keys.iter().map(|key| delete::delete(root, key)).collect()));
+        deleted
+            .await
+            .unwrap_or_else(|error| vec![Err(error); count])
+    }
+
+    async fn copy(&self, copy: &Copy) -> Result<Option<Proof>, RemoteError> {
+        let copy = copy.clone();
+        self.blocking(move |root| copy::copy(root, &copy)).await
     }
 
     fn url(&self, key: &Key) -> Option<String> {
@@ -142,23 +164,34 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
 fn store(root: &Path, put: &Put) -> Result<Proof, RemoteError> {
     let what = format!("storing {}", put.key);
     let failed = |error| explain(&what, &error);
-    if !root.is_dir() {
-        // Not created here: it may be where a disk is to be mounted.
-        return Err(RemoteError::unreachable(format!(
-            "{what} waits: the remote's directory {} is not there; is its disk mounted?",
-            root.display()
-        )));
-    }
+    is_there(root, &what)?;
     let mut temporary = Temporary::create(root).map_err(failed)?;
     let file = &mut temporary.file;
     if write(&put.body, file).map_err(failed)? != Some(put.hash) {
         return Err(RemoteError::content_changed());
     }
-    describe(file, put).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    let target = root.join(put.key.as_str());
+    describe(file, &attributes(put)).map_err(failed)?;
+    finish(root, temporary, &put.key, &what)
+}
+
+fn is_there(root: &Path, what: &str) -> Result<(), RemoteError> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    // Not created here: it may be where a disk is to be mounted.
+    Err(RemoteError::unreachable(format!(
+        "{what} waits: the remote's directory {} is not there; is its disk mounted?",
+        root.display()
+    )))
+}
+
+/// Makes a written file durable and an object.
+fn finish(root: &Path, temporary: Temporary, key: &Key, what: &str) -> Result<Proof, RemoteError> {
+    let failed = |error| explain(what, &error);
+    temporary.file.sync_all().map_err(failed)?;
+    let target = root.join(key.as_str());
     place(root, temporary, &target).map_err(|error| match error.raw_os_error().map(errno) {
-        Some(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST) => occupied(root, &what, &target),
+        Some(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST) => occupied(root, what, &target),
         _ => failed(error),
     })?;
     Ok(Proof::default())
@@ -196,18 +229,33 @@ fn copy(from: &File, len: u64, to: &mut File) -> io::Result<Option<blake3::Hash>
     Ok(Some(hasher.finalize()))
 }
 
-/// Keeps the metadata as extended attributes `user.outboxfs.…`, where the file system has such.
-fn describe(file: &File, put: &Put) -> io::Result<()> {
-    let blake3 = put.hash.to_hex();
-    let own = [
-        ("content-type", put.content_type.as_str()),
-        ("blake3", blake3.as_str()),
-    ];
-    let further = put.metadata.iter();
-    let further = further.map(|(name, value)| (*name, value.as_str()));
-    for (name, value) in own.into_iter().chain(further) {
-        let name = format!("user.outboxfs.{name}");
-        match rustix::fs::fsetxattr(file, name, value.as_bytes(), XattrFlags::empty()) {
+/// Where the metadata are kept: extended attributes.
+const ATTRIBUTES: &str = "user.outboxfs.";
+
+type Attributes = Vec<(String, Vec<u8>)>;
+
+fn attributes(put: &Put) -> Attributes {
+    described(&put.content_type, put.hash, &put.metadata)
+}
+
+fn described(
+    content_type: &str,
+    hash: blake3::Hash,
+    metadata: &[(&'static str, String)],
+) -> Attributes {
+    let hex = hash.to_hex();
+    let own = [("content-type", content_type), ("blake3", hex.as_str())];
+    let further = metadata.iter().map(|(name, value)| (*name, value.as_str()));
+    own.into_iter()
+        .chain(further)
+        .map(|(name, value)| (format!("{ATTRIBUTES}{name}"), value.as_bytes().to_vec()))
+        .collect()
+}
+
+/// Keeps the metadata, where the file system can.
+fn describe(file: &File, attributes: &Attributes) -> io::Result<()> {
+    for (name, value) in attributes {
+        match rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()) {
             Ok(()) => {}
             // None here (vfat, NFS), or no more room for them in the inode: the bytes count.
             Err(Errno::NOTSUP | Errno::PERM | Errno::NOSPC | Errno::TOOBIG) => return Ok(()),
@@ -218,16 +266,21 @@ fn describe(file: &File, put: &Put) -> io::Result<()> {
 }
 
 /// Gives a written file its name, and makes the name durable.
-fn place(root: &Path, temporary: Temporary, target: &Path) -> io::Result<()> {
+fn place(root: &Path, mut temporary: Temporary, target: &Path) -> io::Result<()> {
     let parent = target.parent().unwrap_or(root);
-    match temporary.rename(target) {
-        // One rename in most cases; a folder is missing only for its first file.
-        Err((temporary, error)) if error.kind() == io::ErrorKind::NotFound => {
-            create_folder(root, parent)?;
-            temporary.rename(target).map_err(|(_, error)| error)?;
+    // One rename in most cases: a folder is missing only for its first file, or when somebody else
+    // has just removed it because it was empty.
+    for _ in 0..FOLDER_RACES {
+        match temporary.rename(target) {
+            Err((again, error)) if error.kind() == io::ErrorKind::NotFound => {
+                create_folder(root, parent)?;
+                temporary = again;
+            }
+            Err((_, error)) => return Err(error),
+            Ok(()) => return sync_folder(parent),
         }
-        result => result.map_err(|(_, error)| error)?,
     }
+    temporary.rename(target).map_err(|(_, error)| error)?;
     sync_folder(parent)
 }
 
@@ -237,9 +290,14 @@ fn create_folder(root: &Path, folder: &Path) -> io::Result<()> {
     let missing: Vec<_> = below_root.take_while(|path| !path.exists()).collect();
     for folder in missing.into_iter().rev() {
         match std::fs::create_dir(folder) {
-            Ok(()) => sync_folder(folder.parent().unwrap_or(root))?,
+            Ok(()) => match sync_folder(folder.parent().unwrap_or(root)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                result => result?,
+            },
             // Another worker was first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // The one above it was removed again, being empty: the caller begins anew.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         }
     }

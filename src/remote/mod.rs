@@ -66,8 +66,24 @@ pub trait Remote: Send + Sync {
     /// Writes an object's content to `sink` and returns its size; `None` if there is none.
     async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError>;
 
+    /// Stores an object by having the remote copy one that it has: no byte passes here. `None` if
+    /// there is nothing of that content to copy, or the remote cannot: then it has to be sent.
+    async fn copy(&self, _copy: &Copy) -> Result<Option<Proof>, RemoteError> {
+        Ok(None)
+    }
+
     /// Removes an object; one that is not there is no error.
     async fn delete(&self, key: &Key) -> Result<(), RemoteError>;
+
+    /// Removes objects, as many with one request as the remote can. Answers for each, in their
+    /// order.
+    async fn delete_all(&self, keys: &[Key]) -> Vec<Result<(), RemoteError>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            answers.push(self.delete(key).await);
+        }
+        answers
+    }
 
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;
@@ -83,6 +99,25 @@ pub struct Put {
     /// BLAKE3 of the body; stored as metadata `blake3` in hexadecimal.
     pub hash: blake3::Hash,
     /// Further metadata: names of `a-z`, `0-9` and `-`, values of printable ASCII.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+/// An object to store by copying another one of the same content.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    pub from: Key,
+    pub to: Key,
+    /// Metadata that the object under `from` has if it is the one that is meant.
+    pub expected: (&'static str, String),
+    /// What the copy is described by; `None`: as `from` is.
+    pub described: Option<Described>,
+}
+
+/// What [`Put`] stores beside the bytes.
+#[derive(Debug, Clone)]
+pub struct Described {
+    pub content_type: String,
+    pub hash: blake3::Hash,
     pub metadata: Vec<(&'static str, String)>,
 }
 

@@ -96,7 +96,7 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// An answer that is not a success.
-struct Refusal {
+pub(super) struct Refusal {
     status: u16,
     /// S3's error code, empty if the answer has none (a proxy's page, for one).
     code: String,
@@ -107,6 +107,20 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// Of one object among many, which has no answer of its own.
+    pub(super) fn of_one(code: &str, message: &str) -> Self {
+        Self {
+            status: match code {
+                "AccessDenied" => 403,
+                _ => 500,
+            },
+            code: code.to_owned(),
+            message: one_line(message),
+            retry_after: None,
+            region: None,
+        }
+    }
+
     fn of<E>(error: &SdkError<E, HttpResponse>, response: &HttpResponse) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -128,7 +142,7 @@ impl Refusal {
         }
     }
 
-    fn explain(self, address: &Address, what: &str) -> RemoteError {
+    pub(super) fn explain(self, address: &Address, what: &str) -> RemoteError {
         let service = address.service();
         let (kind, advice) = self.verdict(address);
         let code = match self.code.as_str() {
@@ -201,7 +215,8 @@ impl Refusal {
                 RemoteErrorKind::Permanent,
                 format!(
                     "; these credentials may not do that in the bucket '{bucket}': grant \
-                     s3:PutObject (and s3:AbortMultipartUpload), or use others"
+                     s3:PutObject and s3:AbortMultipartUpload (for --sync-deletes s3:DeleteObject), or \
+                     use others"
                 ),
             ),
             301 | 307 | 308 => {

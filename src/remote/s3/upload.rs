@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::upload_part_copy::builders::UploadPartCopyFluentBuilder;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -73,18 +74,29 @@ impl Upload {
         put: &Put,
         part_size: u64,
     ) -> Result<Arc<Self>, RemoteError> {
-        let what = storing(&put.key);
+        let description = Description::of(&remote.address, put);
+        let crc = remote.address.provider.checksum() == Checksum::Crc32c;
+        let checksum = crc.then_some(ChecksumAlgorithm::Crc32C);
+        Self::begin_as(remote, storing(&put.key), &description, part_size, checksum).await
+    }
+
+    /// Begins an upload for the object that `description` names; `what` is for sentences.
+    pub async fn begin_as(
+        remote: &S3Remote,
+        what: String,
+        description: &Description,
+        part_size: u64,
+        checksum: Option<ChecksumAlgorithm>,
+    ) -> Result<Arc<Self>, RemoteError> {
         let address = &remote.address;
-        let description = Description::of(address, put);
         let object = description.object.clone();
-        let crc = address.provider.checksum() == Checksum::Crc32c;
         let request = described!(
             remote.client.create_multipart_upload(),
             address,
-            description
+            description.clone()
         )
-        .set_checksum_algorithm(crc.then_some(ChecksumAlgorithm::Crc32C))
-        .set_checksum_type(crc.then_some(ChecksumType::FullObject))
+        .set_checksum_type(checksum.as_ref().map(|_| ChecksumType::FullObject))
+        .set_checksum_algorithm(checksum)
         .send();
         let answer = tokio::time::timeout(PATIENCE, request)
             .await
@@ -197,6 +209,16 @@ impl Upload {
             .map_err(|error| self.explain(&error))?;
         compare(&self.what, sum.crc32c(), answer.checksum_crc32_c())?;
         Ok(answer.e_tag)
+    }
+
+    /// A part that comes from another object; the caller says from which.
+    pub fn part_copy(&self, number: i32) -> UploadPartCopyFluentBuilder {
+        self.client
+            .upload_part_copy()
+            .bucket(&self.token.bucket)
+            .key(&self.token.object)
+            .upload_id(&self.token.id)
+            .part_number(number)
     }
 
     /// Makes the parts one object. `crc` is the checksum of the whole. `tried` has the hash of the

@@ -1,0 +1,24 @@
+//! Removing objects from a directory, and the folders that are empty then.
+
+use std::fs;
+use std::path::Path;
+
+use super::explain;
+use super::read::is_missing;
+use crate::remote::{Key, RemoteError};
+
+pub(super) fn delete(root: &Path, key: &Key) -> Result<(), RemoteError> {
+    let path = root.join(key.as_str());
+    match fs::remove_file(&path) {
+        Err(error) if is_missing(&error) => return Ok(()),
+        result => result.map_err(|error| explain(&format!("deleting {key}"), &error))?,
+    }
+    // Up to the first that is not empty; that may be because of somebody who is faster.
+    let above = path.ancestors().skip(1);
+    for folder in above.take_while(|folder| *folder != root) {
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
