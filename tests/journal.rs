@@ -305,12 +305,12 @@ async fn what_became_of_files_that_moved_with_their_folder_is_not_believed() {
         entry: Entry::Folder,
     };
     journal.record(renamed, Durability::Committed, |result| result.unwrap());
-    for claim in claims[590..595].iter() {
+    for claim in &claims[590..595] {
         journal.gone(claim, &journal.names().read());
     }
-    let delivered = claims[595..].iter();
-    let delivered = delivered.map(|claim| delivered(claim, 1, Kind::Other));
-    journal.settle_files(delivered.collect()).await.unwrap();
+    let settlements = claims[595..].iter();
+    let settlements = settlements.map(|claim| delivered(claim, 1, Kind::Other));
+    journal.settle_files(settlements.collect()).await.unwrap();
     drop(journal);
     // The first ones were claimed and not settled.
     let journal = fixture.open();
@@ -445,6 +445,59 @@ async fn what_a_superseded_delivery_left_at_the_remote_is_known() {
         .await
         .unwrap();
     assert_eq!(claim(&journal).await[0].remote_hash, None);
+}
+
+#[tokio::test]
+async fn what_the_remote_has_under_an_old_key_says_nothing_of_the_new_one() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    for version in 1..=2 {
+        for number in 0..300 {
+            written(&journal, &format!("a/{number}/f"), 1);
+        }
+        for _ in 0..3 * (2 - version) {
+            deliver_all(&journal, Kind::Other).await;
+        }
+    }
+    let renamed = Change::Renamed {
+        from: path("a"),
+        to: path("b"),
+        entry: Entry::Folder,
+    };
+    journal.record(renamed, Durability::Committed, |result| result.unwrap());
+    let claims = claim(&journal).await;
+    assert_eq!(claims.len(), 100);
+    for claim in claims {
+        assert!(claim.path.to_string().starts_with("b/"), "{claim:?}");
+        assert_eq!(claim.remote_hash, None, "{claim:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_picture_whose_delivery_was_superseded_by_the_same_content_has_its_row() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "rig/photo.jpg", 1);
+    let first = claim(&journal).await;
+    written(&journal, "rig/photo.jpg", 1);
+    journal
+        .settle_files(vec![delivered(&first[0], 1, Kind::Picture)])
+        .await
+        .unwrap();
+    let second = claim(&journal).await.remove(0);
+    let outcome = FileOutcome::Unchanged {
+        stat: stat(1, 1),
+        hash: second.remote_hash.unwrap(),
+    };
+    journal
+        .settle_files(vec![settlement(&second, outcome)])
+        .await
+        .unwrap();
+    let rows = journal.claim_rows(9).await.unwrap().claims;
+    let view = journal.view().unwrap();
+    let files = view.delivered_files(rows[0].id).unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].kind, Kind::Picture);
 }
 
 #[tokio::test]

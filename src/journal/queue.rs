@@ -104,6 +104,12 @@ impl Store {
                 })
             })?
             .collect::<Result<_, _>>()?;
+        // Until a renamed folder's files are queued anew, what is known of the remote may be true of
+        // their old keys.
+        let moving: bool = self
+            .conn
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM expansion)")?
+            .query_row([], |row| row.get(0))?;
         let mut claims = Vec::with_capacity(due.len());
         for Due {
             id,
@@ -112,7 +118,9 @@ impl Store {
         } in due
         {
             let folder = self.folder_path(folder_id)?;
-            claims.push(self.claim_file(id, &folder, attempts)?);
+            let mut claim = self.claim_file(id, &folder, attempts)?;
+            claim.remote_hash.take_if(|_| moving);
+            claims.push(claim);
         }
         let next_due = self
             .conn
@@ -196,17 +204,12 @@ impl Store {
         path: &RelPath,
         outcome: &FileOutcome,
     ) -> Result<(), JournalError> {
-        let sent = match outcome {
-            FileOutcome::Delivered(delivered) => Some(&delivered.hash),
-            FileOutcome::Unchanged { hash, .. } => Some(hash),
-            _ => None,
-        };
-        if let Some(hash) = sent
-            && self.file_id(path)? == Some(id)
-        {
-            self.conn
-                .prepare_cached("UPDATE file SET hash = ?2 WHERE id = ?1")?
-                .execute(params![id, hash.as_bytes()])?;
+        if self.file_id(path)? == Some(id) {
+            match outcome {
+                FileOutcome::Delivered(delivered) => self.arrived(id, delivered)?,
+                FileOutcome::Unchanged { hash, .. } => self.knows_hash(id, hash)?,
+                _ => {}
+            }
         }
         self.release(id, None)
     }
@@ -217,26 +220,27 @@ impl Store {
         version: i64,
         delivered: &Delivered,
     ) -> Result<(), JournalError> {
+        self.arrived(id, delivered)?;
+        self.settled(id, version, &delivered.stat)
+    }
+
+    /// What the remote has under the file's key now.
+    fn arrived(&mut self, id: i64, delivered: &Delivered) -> Result<(), JournalError> {
         let (thumbnail, thumbnail_error) = match &delivered.thumbnail {
             ThumbnailState::None => (0, None),
             ThumbnailState::Delivered => (1, None),
             ThumbnailState::Failed(error) => (2, Some(error)),
         };
-        let folder_id: i64 = self
+        let folder_id = self
             .conn
             .prepare_cached(
-                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, kind = ?6,
-                     hash = ?7, etag = ?8, delivered_at = ?9, thumbnail = ?10, thumbnail_error = ?11,
-                     width = ?12, height = ?13
+                "UPDATE file SET kind = ?2, hash = ?3, etag = ?4, delivered_at = ?5, thumbnail = ?6,
+                     thumbnail_error = ?7, width = ?8, height = ?9
                  WHERE id = ?1 RETURNING folder_id",
             )?
             .query_row(
                 params![
                     id,
-                    version,
-                    delivered.stat.size as i64,
-                    delivered.stat.mtime_ns,
-                    delivered.stat.inode as i64,
                     delivered.kind as i64,
                     delivered.hash.as_bytes(),
                     delivered.etag,
@@ -248,7 +252,6 @@ impl Store {
                 ],
                 |row| row.get(0),
             )?;
-        self.finish(id)?;
         self.raise_row(folder_id, delivered.kind != Kind::Other)
     }
 
@@ -260,23 +263,30 @@ impl Store {
         hash: &blake3::Hash,
     ) -> Result<(), JournalError> {
         // The hash was forgotten when the file was claimed.
+        self.knows_hash(id, hash)?;
+        self.settled(id, version, stat)
+    }
+
+    fn knows_hash(&mut self, id: i64, hash: &blake3::Hash) -> Result<(), JournalError> {
+        self.conn
+            .prepare_cached("UPDATE file SET hash = ?2 WHERE id = ?1")?
+            .execute(params![id, hash.as_bytes()])?;
+        Ok(())
+    }
+
+    /// This version, which is the file's, is at the remote: there is nothing left to be done.
+    fn settled(&mut self, id: i64, version: i64, stat: &FileStat) -> Result<(), JournalError> {
         self.conn
             .prepare_cached(
-                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5, hash = ?6
-                 WHERE id = ?1",
+                "UPDATE file SET delivered = ?2, size = ?3, mtime_ns = ?4, inode = ?5 WHERE id = ?1",
             )?
             .execute(params![
                 id,
                 version,
                 stat.size as i64,
                 stat.mtime_ns,
-                stat.inode as i64,
-                hash.as_bytes()
+                stat.inode as i64
             ])?;
-        self.finish(id)
-    }
-
-    fn finish(&mut self, id: i64) -> Result<(), JournalError> {
         self.conn
             .prepare_cached("DELETE FROM work WHERE file_id = ?")?
             .execute([id])?;
