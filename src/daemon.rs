@@ -82,6 +82,8 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         inode,
         settle: settings.settle,
         has_rows: places.rows.is_some(),
+        sync_deletes: settings.sync_deletes,
+        priority: settings.priority.clone(),
     })
     .map_err(failed)?;
     lock.write_state(lock::State::Mounted);
@@ -242,6 +244,7 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         workers: settings.workers,
         max_retries: settings.max_retries,
         settle: settings.settle,
+        sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
         host: rustix::system::uname()
             .nodename()

@@ -11,6 +11,7 @@ use crate::config::{self, Places, Settings};
 use crate::control::{self, Request};
 use crate::daemon::identity;
 use crate::daemon::lock::Lock;
+use crate::glob::Globs;
 use crate::journal::{self, Journal, View};
 use crate::path::RelPath;
 use crate::status::counted;
@@ -80,10 +81,9 @@ fn retry(tree: &Tree, path: &Path) -> Result<(u64, bool), Error> {
 
 fn by_ourselves(tree: &Tree, journal: &Path) -> Result<u64, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
-    let has_rows = View::open(journal)
-        .and_then(|view| view.meta())
-        .map_err(|error| failed(&error))?
-        .has_rows;
+    let meta = View::open(journal).and_then(|view| view.meta());
+    let meta = meta.map_err(|error| failed(&error))?;
+    let priority: Vec<String> = meta.priority.lines().map(str::to_owned).collect();
     let settings = Settings {
         journal: Some(journal.to_owned()),
         ..Settings::default()
@@ -101,7 +101,9 @@ fn by_ourselves(tree: &Tree, journal: &Path) -> Result<u64, Error> {
         device,
         inode,
         settle: Duration::ZERO,
-        has_rows,
+        has_rows: meta.has_rows,
+        sync_deletes: meta.sync_deletes,
+        priority: Globs::new(&priority).map_err(|error| failed(&error))?,
     })
     .map_err(|error| failed(&error))?;
     journal.retry(&tree.below).map_err(|error| failed(&error))

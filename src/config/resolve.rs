@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{ConfigError, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Workers};
+use crate::glob::Globs;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
 const WORKERS: Workers = Workers::new(8);
@@ -35,6 +36,10 @@ pub struct MountSettings {
     pub settle: Duration,
     /// Attempts after the first one.
     pub max_retries: u32,
+    /// Whether what is deleted here is deleted at the remote.
+    pub sync_deletes: bool,
+    /// What is delivered first.
+    pub priority: Globs,
     /// Whether the kernel may read and write the backing files by itself, where it can.
     pub passthrough: bool,
     pub allow_other: bool,
@@ -114,6 +119,8 @@ pub fn resolve(
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
         settle: Duration::from_millis(settings.settle.unwrap_or(SETTLE).get() as u64),
         max_retries: settings.max_retries.unwrap_or(MAX_RETRIES).get() as u32,
+        sync_deletes: settings.sync_deletes.unwrap_or(false),
+        priority: Globs::new(&settings.priority.unwrap_or_default()).map_err(ConfigError)?,
         passthrough: !settings.no_passthrough.unwrap_or(false),
         allow_other: settings.allow_other.unwrap_or(false),
         directory,

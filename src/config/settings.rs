@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
@@ -67,6 +70,27 @@ pub struct Settings {
     #[arg(long, value_name = "N", env = "OUTBOXFS_MAX_RETRIES", hide_env = true)]
     pub max_retries: Option<MaxRetries>,
 
+    /// Delete at the remote what is deleted here, the old names of what is renamed, and the rows of
+    /// folders that are gone. Without it the remote keeps everything.
+    #[arg(
+        long,
+        env = "OUTBOXFS_SYNC_DELETES",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub sync_deletes: Option<bool>,
+
+    /// Deliver what matches this glob (rules of .gitignore) before everything else; may be given
+    /// several times.
+    #[arg(long, value_name = "GLOB", env = "OUTBOXFS_PRIORITY", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub priority: Option<Vec<String>>,
+
     /// Let reads and writes go through the daemon even where the kernel could do without it.
     #[arg(
         long,
@@ -108,6 +132,8 @@ impl Settings {
             workers: self.workers.or(weaker.workers),
             settle: self.settle.or(weaker.settle),
             max_retries: self.max_retries.or(weaker.max_retries),
+            sync_deletes: self.sync_deletes.or(weaker.sync_deletes),
+            priority: self.priority.or(weaker.priority),
             no_passthrough: self.no_passthrough.or(weaker.no_passthrough),
             allow_other: self.allow_other.or(weaker.allow_other),
         }
@@ -115,35 +141,38 @@ impl Settings {
 }
 
 /// `rows = "URL"` and `rows = ["URL", "URL"]`.
-fn one_or_several<'de, D: serde::Deserializer<'de>>(
-    value: D,
-) -> Result<Option<Vec<RowsUrl>>, D::Error> {
-    struct OneOrSeveral;
+fn one_or_several<'de, D, T>(value: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    struct OneOrSeveral<T>(PhantomData<T>);
 
-    impl<'de> serde::de::Visitor<'de> for OneOrSeveral {
-        type Value = Vec<RowsUrl>;
+    impl<'de, T: FromStr<Err: fmt::Display>> serde::de::Visitor<'de> for OneOrSeveral<T> {
+        type Value = Vec<T>;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a URL or a list of URLs")
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
         }
 
-        fn visit_str<E: serde::de::Error>(self, url: &str) -> Result<Self::Value, E> {
-            url.parse().map(|url| vec![url]).map_err(E::custom)
+        fn visit_str<E: serde::de::Error>(self, one: &str) -> Result<Self::Value, E> {
+            one.parse().map(|one| vec![one]).map_err(E::custom)
         }
 
         fn visit_seq<A: serde::de::SeqAccess<'de>>(
             self,
             mut list: A,
         ) -> Result<Self::Value, A::Error> {
-            let mut urls = Vec::new();
-            while let Some(url) = list.next_element()? {
-                urls.push(url);
+            let mut several = Vec::new();
+            while let Some(one) = list.next_element::<String>()? {
+                several.push(one.parse().map_err(serde::de::Error::custom)?);
             }
-            Ok(urls)
+            Ok(several)
         }
     }
 
-    value.deserialize_any(OneOrSeveral).map(Some)
+    value.deserialize_any(OneOrSeveral(PhantomData)).map(Some)
 }
 
 #[cfg(test)]

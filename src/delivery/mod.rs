@@ -16,6 +16,7 @@
 //! | thumbnails | one thread a core, niced, one job a file | with [`Delivery`] |
 //! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
 //! | row writer | one task | on stop |
+//! | deleter | one task, and four more with a batch each, with `sync_deletes` | on stop, after the batches |
 //! | health | one task: probes a remote that is away | on stop |
 //!
 //! Bytes in memory: files up to [`load::IN_MEMORY`], altogether at most [`load::BUDGET`].
@@ -23,7 +24,10 @@
 mod alarm;
 mod backoff;
 mod busy;
+mod copy;
+mod deleter;
 mod drain;
+mod gone_rows;
 mod health;
 mod lane;
 mod load;
@@ -39,12 +43,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use drain::Drained;
+use parking_lot::Mutex;
 pub use progress::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::derive::thumbnail;
-use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane};
+use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
 use crate::remote::{Remote, RemoteError};
 use crate::rows::RowSink;
 
@@ -58,6 +63,8 @@ pub struct Options {
     /// The mount's settle time: how long to wait after a wake-up before anything can be due.
     pub settle: Duration,
     pub thumbnail: thumbnail::Options,
+    /// Whether what is deleted here is deleted at the remote, with the rows of folders.
+    pub sync_deletes: bool,
     /// Name of the machine, for rows.
     pub host: String,
     /// Told of every attempt, for people and programs.
@@ -79,6 +86,8 @@ impl std::fmt::Debug for Observer {
 /// What all tasks share.
 struct Context {
     journal: Journal,
+    /// For look-ups of microseconds.
+    view: Mutex<View>,
     /// The backing directory; never reached by a path, which could lead through the mount.
     backing: OwnedFd,
     remote: Arc<dyn Remote>,
@@ -113,6 +122,7 @@ impl Delivery {
         let context = Arc::new(Context {
             pictures: pictures::Pool::start(options.thumbnail.clone())
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
+            view: Mutex::new(journal.view()?),
             journal: journal.clone(),
             backing,
             remote,
@@ -132,6 +142,9 @@ impl Delivery {
             tokio::spawn(lane::run(context.clone(), Lane::Large, outcomes)),
             tokio::spawn(health::run(context.clone())),
         ];
+        if context.options.sync_deletes {
+            tasks.push(tokio::spawn(deleter::run(context.clone())));
+        }
         if context.rows.is_some() {
             tasks.push(tokio::spawn(row_writer::run(context.clone())));
         }

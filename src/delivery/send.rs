@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::load::{LoadError, Loaded, load};
-use super::{Context, backoff};
+use super::{Context, backoff, copy};
 use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
 use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
 use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, media_type};
@@ -33,7 +33,11 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
     }
     let started = std::time::Instant::now();
     let _uploading = context.progress.begin(&claim.path, loaded.stat.size);
-    match put_artifacts(context, claim, &loaded).await {
+    let found = copy::look_up(context, claim, &loaded);
+    let source = found
+        .as_ref()
+        .and_then(|found| copy::enter(context, claim, &loaded, found));
+    match put_artifacts(context, claim, &loaded, source.as_ref()).await {
         Ok(delivered) => {
             context.progress.arrived(loaded.stat.size);
             tracing::info!(
@@ -55,10 +59,11 @@ async fn put_artifacts(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    source: Option<&copy::Source<'_>>,
 ) -> Result<Delivered, RemoteError> {
     let (original, thumbnail) = tokio::join!(
-        put_original(context, claim, loaded),
-        put_thumbnail(context, claim, loaded)
+        put_original(context, claim, loaded, source),
+        put_thumbnail(context, claim, loaded, source)
     );
     let (thumbnail, dimensions) = thumbnail?;
     Ok(Delivered {
@@ -75,7 +80,15 @@ async fn put_original(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    source: Option<&copy::Source<'_>>,
 ) -> Result<Option<String>, RemoteError> {
+    if let Some(source) = source {
+        let from = &source.found.path;
+        if let Some(proof) = copy::original(context, from, &claim.path, loaded).await? {
+            tracing::debug!(path = %claim.path, from = %from, "copied at the remote");
+            return Ok(proof.etag);
+        }
+    }
     let put = Put {
         key: Key::new(Artifact::Original, &claim.path),
         body: loaded.body.clone(),
@@ -91,9 +104,17 @@ async fn put_thumbnail(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    source: Option<&copy::Source<'_>>,
 ) -> Result<(ThumbnailState, Option<(u32, u32)>), RemoteError> {
     if loaded.kind != Kind::Picture {
         return Ok((ThumbnailState::None, None));
+    }
+    if let Some(source) = source.filter(|source| source.found.thumbnail) {
+        let from = &source.found.path;
+        let copied = copy::thumbnail(context, from, &claim.path, loaded).await?;
+        if copied.is_some() {
+            return Ok((ThumbnailState::Delivered, source.found.dimensions));
+        }
     }
     let thumbnail = match context.pictures.make(loaded.body.clone()).await {
         Ok(thumbnail) => thumbnail,
@@ -142,6 +163,10 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
                     context.remote_is_away(&everything);
                     FileOutcome::Released { due: now_ms() }
                 }
+                // A file where a folder was, or the other way round: what was there is still to go.
+                Ok(()) if deletions_wait(context) => {
+                    retry_or_fail(context, claim, error.to_string())
+                }
                 Ok(()) => {
                     tracing::warn!(path = %claim.path, %error, "failed for good");
                     FileOutcome::Failed {
@@ -151,6 +176,11 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
             }
         }
     }
+}
+
+fn deletions_wait(context: &Context) -> bool {
+    let totals = context.view.lock().totals();
+    totals.is_ok_and(|totals| totals.queued_deletions > 0)
 }
 
 fn retry_or_fail(context: &Context, claim: &FileClaim, error: String) -> FileOutcome {
@@ -167,7 +197,7 @@ fn retry_or_fail(context: &Context, claim: &FileClaim, error: String) -> FileOut
 }
 
 /// Seconds since 1970-01-01 UTC with nine decimals, as rclone and s3fs keep it.
-fn mtime_text(mtime_ns: i64) -> String {
+pub(super) fn mtime_text(mtime_ns: i64) -> String {
     format!(
         "{}.{:09}",
         mtime_ns.div_euclid(1_000_000_000),

@@ -121,7 +121,7 @@ impl Store {
                          WHERE id = ?1 AND row_state = 3",
                     )?
                     .execute(params![id, version])?;
-                Ok(())
+                self.row_is_written(id)
             }
             RowOutcome::Retry { error, due } => self.trouble_row(id, version, 1, error, *due),
             RowOutcome::Failed { error } => self.trouble_row(id, version, 2, error, 0),

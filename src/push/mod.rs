@@ -98,6 +98,8 @@ pub fn run(
         // Nobody is writing through us: there is nothing to wait for.
         settle: Duration::ZERO,
         has_rows: !settings.rows.is_empty(),
+        sync_deletes: settings.sync_deletes,
+        priority: settings.priority.clone(),
     })
     .map_err(failed)?;
     lock.write_state(State::Pushing);

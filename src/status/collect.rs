@@ -26,6 +26,8 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
     snapshot.suspect_files = totals.suspect_files;
     snapshot.queued_rows = totals.queued_rows;
     snapshot.failed_rows = totals.failed_rows;
+    snapshot.queued_deletions = totals.queued_deletions;
+    snapshot.failed_deletions = totals.failed_deletions;
     snapshot.scanning = totals.scanning.then_some(0);
     snapshot.expanding = totals.expanding;
     snapshot.oldest_waiting = view

@@ -48,6 +48,9 @@ pub struct Snapshot {
     /// Folder rows waiting, and rows that will not be tried again by themselves.
     pub queued_rows: u64,
     pub failed_rows: u64,
+    /// Files whose objects are still to be deleted at the remote, and those where that has failed.
+    pub queued_deletions: u64,
+    pub failed_deletions: u64,
     /// Age of the oldest waiting change; `None` if nothing waits.
     pub oldest_waiting: Option<u64>,
     /// Bytes and files a second over the last seconds.
@@ -72,6 +75,8 @@ impl Snapshot {
             && self.suspect_files == 0
             && self.queued_rows == 0
             && self.failed_rows == 0
+            && self.queued_deletions == 0
+            && self.failed_deletions == 0
             && self.scanning.is_none()
             && !self.expanding
     }
@@ -90,7 +95,7 @@ pub struct Uploading {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     pub path: String,
-    /// `original`, `thumbnail` or `row`.
+    /// `original`, `thumbnail`, `row` or `deletion`.
     pub artifact: String,
     pub error: String,
     /// Attempts so far.

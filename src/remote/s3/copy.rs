@@ -1,6 +1,5 @@
 //! Copying an object within the service, so that no byte passes here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,7 +190,7 @@ fn describe(remote: &S3Remote, copy: &Copy, found: HeadObjectOutput) -> Descript
             content_type: found
                 .content_type
                 .unwrap_or_else(|| "application/octet-stream".to_owned()),
-            metadata: found.metadata.unwrap_or_else(HashMap::new),
+            metadata: found.metadata.unwrap_or_default(),
         },
     }
 }
