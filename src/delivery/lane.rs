@@ -76,8 +76,9 @@ async fn take(context: &Context, places: &Arc<Semaphore>) -> Vec<OwnedSemaphoreP
 async fn deliver(context: &Arc<Context>, claim: FileClaim) -> Option<Settlement> {
     let started = Instant::now();
     let mut outcome = match context.busy.enter(&claim.path) {
-        None => FileOutcome::Released {
+        None => FileOutcome::Unsent {
             due: now_ms() + BUSY,
+            remote_hash: claim.remote_hash,
         },
         Some(_entered) => send::send(context, &claim).await,
     };

@@ -16,8 +16,9 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
         Ok(loaded) => loaded,
         Err(LoadError::Gone) => return FileOutcome::Gone,
         Err(LoadError::Changed) => {
-            return FileOutcome::Released {
+            return FileOutcome::Unsent {
                 due: now_ms() + CHANGED,
+                remote_hash: claim.remote_hash,
             };
         }
         Err(LoadError::Io(error)) => {

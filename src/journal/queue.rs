@@ -65,8 +65,13 @@ pub enum FileOutcome {
     Retry { error: String, due: i64 },
     /// Failed for good, until somebody asks for it or the file changes.
     Failed { error: String },
-    /// Not attempted, or overtaken by a change: back into the queue, due at `due`.
+    /// Given up, or overtaken by a change: back into the queue, due at `due`.
     Released { due: i64 },
+    /// Nothing was sent: back into the queue, and the remote has what the claim said.
+    Unsent {
+        due: i64,
+        remote_hash: Option<blake3::Hash>,
+    },
     /// There is no such file any more; see [`super::Journal::gone`].
     Gone,
 }
@@ -207,6 +212,12 @@ impl Store {
             FileOutcome::Retry { error, due } => self.troubled(id, 0, error, *due),
             FileOutcome::Failed { error } => self.troubled(id, 2, error, 0),
             FileOutcome::Released { due } => self.release(id, Some(*due)),
+            FileOutcome::Unsent { due, remote_hash } => {
+                if let Some(hash) = remote_hash {
+                    self.knows_hash(id, hash)?;
+                }
+                self.release(id, Some(*due))
+            }
             FileOutcome::Gone => self.gone(id),
         }
     }
@@ -223,7 +234,11 @@ impl Store {
         match outcome {
             FileOutcome::Delivered(delivered) if is_here => self.arrived(id, delivered)?,
             FileOutcome::Delivered(delivered) => self.stray_arrived(id, path, &delivered.hash)?,
-            FileOutcome::Unchanged { hash, .. } if is_here => self.knows_hash(id, hash)?,
+            FileOutcome::Unchanged { hash, .. }
+            | FileOutcome::Unsent {
+                remote_hash: Some(hash),
+                ..
+            } if is_here => self.knows_hash(id, hash)?,
             _ => {}
         }
         self.release(id, None)
