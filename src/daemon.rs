@@ -244,6 +244,13 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         workers: settings.workers,
         max_retries: settings.max_retries,
         settle: settings.settle,
+        backoff: delivery::Backoff {
+            base: settings.retry_delay,
+            cap: settings.max_retry_delay,
+        },
+        bwlimit: settings.bwlimit,
+        tps_limit: settings.tps_limit,
+        upload_hours: settings.upload_hours,
         sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
         host: rustix::system::uname()

@@ -37,7 +37,9 @@ pub fn sentence(snapshot: &Snapshot) -> Option<String> {
     let resumable = snapshot.queued_files + snapshot.queued_rows + snapshot.queued_deletions > 0
         || snapshot.scanning.is_some()
         || snapshot.expanding;
-    if resumable {
+    if let Some(why) = &snapshot.waits_for {
+        text += &format!("; {why}");
+    } else if resumable {
         text += &format!("; 'outboxfs mount {}' resumes", snapshot.directory);
     }
     Some(text)

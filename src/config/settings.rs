@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
-use super::{MaxRetries, RemoteUrl, RowsUrl, SettleMs, Workers};
+use super::{Bytes, Hours, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit, Workers};
 
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
 /// `OUTBOXFS_MAX_RETRIES` and the key `max-retries` in one.
@@ -56,7 +56,7 @@ pub struct Settings {
     )]
     pub journal: Option<PathBuf>,
 
-    /// Uploads at a time, 1 to 256. [default: 8]
+    /// Uploads at a time, 1 to 256; fewer while the remote asks to slow down. [default: 8]
     #[arg(long, value_name = "N", env = "OUTBOXFS_WORKERS", hide_env = true)]
     pub workers: Option<Workers>,
 
@@ -69,6 +69,42 @@ pub struct Settings {
     /// [default: 8]
     #[arg(long, value_name = "N", env = "OUTBOXFS_MAX_RETRIES", hide_env = true)]
     pub max_retries: Option<MaxRetries>,
+
+    /// The pause before a failed upload is tried again: up to this long the first time, twice as
+    /// long each further time, chosen at random. [default: 1s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTBOXFS_RETRY_DELAY",
+        hide_env = true
+    )]
+    pub retry_delay: Option<Span>,
+
+    /// The longest of these pauses. [default: 5m]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTBOXFS_MAX_RETRY_DELAY",
+        hide_env = true
+    )]
+    pub max_retry_delay: Option<Span>,
+
+    /// Bytes a second that are sent at most, by all uploads together: 500K, 10M, 1.5MiB.
+    #[arg(long, value_name = "RATE", env = "OUTBOXFS_BWLIMIT", hide_env = true)]
+    pub bwlimit: Option<Bytes>,
+
+    /// Requests a second that are made at most.
+    #[arg(long, value_name = "N", env = "OUTBOXFS_TPS_LIMIT", hide_env = true)]
+    pub tps_limit: Option<TpsLimit>,
+
+    /// Deliver at these hours of the day only, local time: 22:00-06:00.
+    #[arg(
+        long,
+        value_name = "HOURS",
+        env = "OUTBOXFS_UPLOAD_HOURS",
+        hide_env = true
+    )]
+    pub upload_hours: Option<Hours>,
 
     /// Delete at the remote what is deleted here, the old names of what is renamed, and the rows of
     /// folders that are gone. Without it the remote keeps everything.
@@ -132,6 +168,11 @@ impl Settings {
             workers: self.workers.or(weaker.workers),
             settle: self.settle.or(weaker.settle),
             max_retries: self.max_retries.or(weaker.max_retries),
+            retry_delay: self.retry_delay.or(weaker.retry_delay),
+            max_retry_delay: self.max_retry_delay.or(weaker.max_retry_delay),
+            bwlimit: self.bwlimit.or(weaker.bwlimit),
+            tps_limit: self.tps_limit.or(weaker.tps_limit),
+            upload_hours: self.upload_hours.or(weaker.upload_hours),
             sync_deletes: self.sync_deletes.or(weaker.sync_deletes),
             priority: self.priority.or(weaker.priority),
             no_passthrough: self.no_passthrough.or(weaker.no_passthrough),

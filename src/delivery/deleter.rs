@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Context, backoff};
+use super::Context;
 use crate::journal::{Deletion, DeletionOutcome, StrayId, now_ms};
 use crate::remote::{Artifact, Key, RemoteError, RemoteErrorKind};
 
@@ -21,7 +21,15 @@ const BUSY: i64 = 50;
 pub(super) async fn run(context: Arc<Context>) {
     let mut batches = JoinSet::new();
     while !context.is_stopping() {
-        context.health.wait().await;
+        let mut stop = context.stop.clone();
+        tokio::select! {
+            () = context.health.wait() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+        tokio::select! {
+            () = context.wait_for_hours() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
         let claimed = match context.journal.claim_deletions(BATCH).await {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -113,10 +121,15 @@ fn failed(context: &Context, deletion: &Deletion, error: &RemoteError) -> Deleti
         context.remote_is_away(error);
         return DeletionOutcome::Released { due: now_ms() };
     }
+    if error.throttled {
+        context.slow_down(error.retry_after);
+    }
+    let wait = error.retry_after.unwrap_or_default();
     let error = error.message.clone();
     if deletion.attempts >= context.options.max_retries {
         return DeletionOutcome::Failed { error };
     }
-    let due = now_ms() + backoff::delay(deletion.attempts).as_millis() as i64;
+    let wait = wait.max(context.options.backoff.delay(deletion.attempts));
+    let due = now_ms() + wait.as_millis() as i64;
     DeletionOutcome::Retry { error, due }
 }

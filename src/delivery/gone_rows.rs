@@ -61,7 +61,7 @@ pub(super) async fn remove_empty(
                 .collect();
             sink.remove(&rows).await
         }
-        Err(error) => return super::row_writer::all_retry(claims, &error.to_string()),
+        Err(error) => return super::row_writer::all_retry(context, claims, &error.to_string()),
     };
     claims
         .into_iter()

@@ -12,7 +12,7 @@
 //! | what | how many | ends |
 //! | --- | --- | --- |
 //! | lanes | one task each | on stop |
-//! | files | `workers` small ones and a quarter of that large ones at a time | each by itself |
+//! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] says | each by itself |
 //! | thumbnails | one thread a core, niced, one job a file | with [`Delivery`] |
 //! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
 //! | row writer | one task | on stop |
@@ -27,8 +27,10 @@ mod busy;
 mod copy;
 mod deleter;
 mod drain;
+mod gate;
 mod gone_rows;
 mod health;
+mod hours;
 mod lane;
 mod load;
 mod open;
@@ -42,15 +44,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use backoff::Backoff;
 pub use drain::Drained;
 use parking_lot::Mutex;
 pub use progress::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::config::Hours;
 use crate::derive::thumbnail;
 use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
-use crate::remote::{Remote, RemoteError};
+use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
 
 /// How delivery is to go about it.
@@ -60,6 +64,12 @@ pub struct Options {
     pub workers: usize,
     /// Attempts after the first before a file is `failed`.
     pub max_retries: u32,
+    pub backoff: Backoff,
+    /// Bytes and requests a second, if they are limited.
+    pub bwlimit: Option<u64>,
+    pub tps_limit: Option<u64>,
+    /// When to deliver; `None` for always.
+    pub upload_hours: Option<Hours>,
     /// The mount's settle time: how long to wait after a wake-up before anything can be due.
     pub settle: Duration,
     pub thumbnail: thumbnail::Options,
@@ -97,6 +107,9 @@ struct Context {
     health: health::Health,
     pictures: pictures::Pool,
     budget: load::Budget,
+    /// For small files, and for large ones.
+    small: Arc<gate::Gate>,
+    large: Arc<gate::Gate>,
     busy: busy::Busy,
     alarms: alarm::Alarms,
     stop: watch::Receiver<bool>,
@@ -119,16 +132,19 @@ impl Delivery {
         options: Options,
     ) -> Result<Self, JournalError> {
         let (stop, stopped) = watch::channel(false);
+        remote.keep_pace(Arc::new(Pace::new(options.bwlimit, options.tps_limit)));
         let context = Arc::new(Context {
             pictures: pictures::Pool::start(options.thumbnail.clone())
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
             view: Mutex::new(journal.view()?),
+            small: gate::Gate::new(options.workers),
+            large: gate::Gate::new(options.workers.div_ceil(4)),
             journal: journal.clone(),
             backing,
             remote,
             rows,
+            progress: Arc::new(Progress::new(options.workers)),
             options,
-            progress: Arc::new(Progress::default()),
             health: health::Health::default(),
             budget: load::Budget::default(),
             busy: busy::Busy::default(),
@@ -185,6 +201,13 @@ impl Delivery {
 }
 
 impl Context {
+    /// The remote asks for less.
+    fn slow_down(&self, rest: Option<Duration>) {
+        self.small.slow_down(rest);
+        self.large.slow_down(rest);
+        self.progress.set_workers(self.small.limit());
+    }
+
     fn is_stopping(&self) -> bool {
         *self.stop.borrow()
     }

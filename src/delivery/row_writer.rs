@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
+use super::gone_rows;
 use super::open::open_file;
-use super::{backoff, gone_rows};
 use crate::derive::stats::{self, StatusRules};
 use crate::journal::{Kind, RowClaim, RowOutcome, View, now_ms};
 use crate::path::RelPath;
@@ -68,8 +68,8 @@ async fn write(
     let built = tokio::task::spawn_blocking(move || build_all(&its_context, &its_claims)).await;
     let built = match built {
         Ok(Ok(built)) => built,
-        Ok(Err(error)) => return all_retry(claims, &error.to_string()),
-        Err(error) => return all_retry(claims, &error.to_string()),
+        Ok(Err(error)) => return all_retry(context, claims, &error.to_string()),
+        Err(error) => return all_retry(context, claims, &error.to_string()),
     };
     let mut outcomes = Vec::with_capacity(claims.len());
     let (mut rows, mut of_rows) = (Vec::new(), Vec::new());
@@ -157,17 +157,21 @@ pub(super) fn outcome_of(
     }
     // A sink that is away delays its rows, however long: no number of attempts is too many.
     context.progress.set_rows_error(Some(error.message.clone()));
-    let due = now_ms() + backoff::delay(attempts).as_millis() as i64;
+    let due = now_ms() + context.options.backoff.delay(attempts).as_millis() as i64;
     RowOutcome::Retry {
         error: error.message,
         due,
     }
 }
 
-pub(super) fn all_retry(claims: Vec<RowClaim>, error: &str) -> Vec<(RowClaim, RowOutcome)> {
+pub(super) fn all_retry(
+    context: &Context,
+    claims: Vec<RowClaim>,
+    error: &str,
+) -> Vec<(RowClaim, RowOutcome)> {
     let retry = |claim: &RowClaim| RowOutcome::Retry {
         error: format!("the row of {} could not be made: {error}", claim.path),
-        due: now_ms() + backoff::delay(claim.attempts).as_millis() as i64,
+        due: now_ms() + context.options.backoff.delay(claim.attempts).as_millis() as i64,
     };
     claims
         .into_iter()

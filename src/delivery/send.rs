@@ -1,15 +1,19 @@
 //! Sending one file: the original, and beside it the thumbnail where it is a picture.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::load::{LoadError, Loaded, load};
-use super::{Context, backoff, copy};
+use super::{Context, copy};
 use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
 use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
 use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, media_type};
 
 /// A file that was changed while it was read is looked at again after this long, milliseconds.
 const CHANGED: i64 = 500;
+
+/// How long larger files take says more about the line than about the remote, bytes.
+const TELLING: u64 = 64 << 10;
 
 pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutcome {
     let loaded = match load(context, &claim.path).await {
@@ -41,6 +45,7 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
     match put_artifacts(context, claim, &loaded, source.as_ref()).await {
         Ok(delivered) => {
             context.progress.arrived(loaded.stat.size);
+            note_arrival(context, &loaded, started.elapsed());
             tracing::info!(
                 path = %claim.path,
                 bytes = loaded.stat.size,
@@ -146,6 +151,14 @@ async fn put_thumbnail(
     Ok((ThumbnailState::Delivered, Some(picture)))
 }
 
+/// Arrivals open the gate, and those of small files tell how quickly the remote answers.
+fn note_arrival(context: &Context, loaded: &Loaded, took: Duration) {
+    let telling = loaded.kind != Kind::Picture && loaded.stat.size <= TELLING;
+    context.small.arrived(telling.then_some(took));
+    context.large.arrived(None);
+    context.progress.set_workers(context.small.limit());
+}
+
 /// What a failed upload means for the file, and for the remote as a whole.
 async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> FileOutcome {
     match error.kind {
@@ -155,6 +168,16 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
         RemoteErrorKind::Unreachable => {
             context.remote_is_away(&error);
             FileOutcome::Released { due: now_ms() }
+        }
+        RemoteErrorKind::Transient if error.throttled => {
+            // It is not this file's fault: no attempt is used up.
+            context.slow_down(error.retry_after);
+            let wait = context.options.backoff.delay(1);
+            let wait = wait.max(error.retry_after.unwrap_or_default());
+            tracing::debug!(path = %claim.path, %error, ?wait, "asked to slow down");
+            FileOutcome::Released {
+                due: now_ms() + wait.as_millis() as i64,
+            }
         }
         RemoteErrorKind::Transient => retry_or_fail(context, claim, error.to_string()),
         RemoteErrorKind::Permanent => {
@@ -189,7 +212,7 @@ fn retry_or_fail(context: &Context, claim: &FileClaim, error: String) -> FileOut
         tracing::warn!(path = %claim.path, error, attempts = claim.attempts + 1, "failed; tried often enough");
         return FileOutcome::Failed { error };
     }
-    let delay = backoff::delay(claim.attempts);
+    let delay = context.options.backoff.delay(claim.attempts);
     tracing::debug!(path = %claim.path, error, ?delay, "failed; will be tried again");
     FileOutcome::Retry {
         error,

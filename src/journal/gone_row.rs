@@ -58,6 +58,9 @@ impl Store {
         &mut self,
         limit: usize,
     ) -> Result<Claimed<GoneRow>, JournalError> {
+        if self.paused {
+            return Ok(Claimed::nothing());
+        }
         let claims: Vec<GoneRow> = self
             .conn
             .prepare_cached(

@@ -299,6 +299,11 @@ impl Journal {
         }
     }
 
+    /// From now on nothing is claimed, also by later daemons, until this is called with `false`.
+    pub fn pause(&self, paused: bool) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::Pause(paused))
+    }
+
     /// Notes that a mount has begun, so that later ones don't refuse on a bad remote.
     pub fn mounted(&self) -> Result<(), JournalError> {
         self.ask_and_wait(Op::Mounted)
@@ -337,6 +342,15 @@ pub struct Claimed<T> {
     pub next_due: Option<i64>,
 }
 
+impl<T> Claimed<T> {
+    fn nothing() -> Self {
+        Self {
+            claims: Vec::new(),
+            next_due: None,
+        }
+    }
+}
+
 /// One folder as the scan found it.
 #[derive(Debug, Clone)]
 pub struct ScannedFolder {
@@ -369,6 +383,7 @@ enum Op {
     Scanned(ScannedFolder),
     EndScan(RelPath),
     Retry(RelPath),
+    Pause(bool),
     Mounted,
 }
 

@@ -98,6 +98,9 @@ impl Store {
             folder_id: i64,
             attempts: u32,
         }
+        if self.paused {
+            return Ok(Claimed::nothing());
+        }
         if self.is_expanding()? {
             // Files of a renamed folder are on their way to their new paths.
             return Ok(Claimed {

@@ -59,6 +59,9 @@ impl Store {
     }
 
     pub(super) fn claim_rows(&mut self, limit: usize) -> Result<Claimed<RowClaim>, JournalError> {
+        if self.paused {
+            return Ok(Claimed::nothing());
+        }
         let now = now_ms();
         let due: Vec<(i64, i64, u32, bool)> = self
             .conn

@@ -26,6 +26,8 @@ pub(super) struct Store {
     pub(super) has_rows: bool,
     pub(super) sync_deletes: bool,
     pub(super) priority: Globs,
+    /// See [`super::Journal::pause`].
+    pub(super) paused: bool,
     /// Folder ids by path; only a cache, emptied by renames, removals and roll-backs.
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
@@ -47,6 +49,7 @@ impl Store {
             has_rows: options.has_rows,
             sync_deletes: options.sync_deletes,
             priority: options.priority.clone(),
+            paused: false,
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
         };
@@ -74,6 +77,9 @@ impl Store {
             .execute("UPDATE folder SET row_state = 1 WHERE row_state = 3", [])?;
         self.conn
             .execute("UPDATE gone_row SET state = 0 WHERE state = 1", [])?;
+        self.paused = self
+            .conn
+            .query_row("SELECT paused FROM meta", [], |row| row.get(0))?;
         self.prepare_strays()?;
         self.prepare_priority()?;
         self.conn.set_prepared_statement_cache_capacity(160);

@@ -182,11 +182,8 @@ impl Store {
         &mut self,
         limit: usize,
     ) -> Result<Claimed<Deletion>, JournalError> {
-        if !self.sync_deletes {
-            return Ok(Claimed {
-                claims: Vec::new(),
-                next_due: None,
-            });
+        if !self.sync_deletes || self.paused {
+            return Ok(Claimed::nothing());
         }
         const DUE: &str =
             "state = 0 AND file_id IS NULL AND folder_id IS NULL AND gone_row_id IS NULL";

@@ -34,6 +34,8 @@ pub struct Totals {
     /// be queued: while it is so, the queue is not all there is to do.
     pub scanning: bool,
     pub expanding: bool,
+    /// Nothing is delivered until somebody says so.
+    pub paused: bool,
 }
 
 impl Totals {
@@ -140,7 +142,7 @@ impl View {
             .prepare_cached(
                 "SELECT files, bytes, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files,
                      suspect_bytes, queued_rows * has_rows, failed_rows * has_rows, EXISTS (SELECT 1 FROM scan),
-                     EXISTS (SELECT 1 FROM expansion), queued_deletions, failed_deletions
+                     EXISTS (SELECT 1 FROM expansion), queued_deletions, failed_deletions, paused
                  FROM total, meta",
             )?
             .query_row([], |row| {
@@ -158,6 +160,7 @@ impl View {
                     failed_rows: n(9)?,
                     queued_deletions: n(12)?,
                     failed_deletions: n(13)?,
+                    paused: row.get(14)?,
                     scanning: row.get(10)?,
                     expanding: row.get(11)?,
                 })

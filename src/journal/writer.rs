@@ -305,6 +305,10 @@ impl Store {
                     .execute([path.as_bytes()])?;
             }
             Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
+            Op::Pause(paused) => {
+                self.conn.execute("UPDATE meta SET paused = ?", [paused])?;
+                self.paused = *paused;
+            }
             Op::Mounted => {
                 self.conn
                     .execute("UPDATE meta SET mounted_at = ?", [super::now_ms()])?;

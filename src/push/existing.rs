@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use super::Events;
 use crate::path::RelPath;
 use crate::remote::{
-    Artifact, Body, Copy, Each, Key, Listed, ObjectInfo, Proof, Put, Remote, RemoteError, Sink,
+    Artifact, Body, Copy, Each, Key, Listed, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
+    Sink,
 };
 
 /// A listing costs one request for so many objects; before one in so many files is new, it does not
@@ -234,6 +235,10 @@ impl Remote for SkipExisting {
 
     async fn delete_all(&self, keys: &[Key]) -> Vec<Result<(), RemoteError>> {
         self.remote.delete_all(keys).await
+    }
+
+    fn keep_pace(&self, pace: Arc<Pace>) {
+        self.remote.keep_pace(pace);
     }
 
     fn url(&self, key: &Key) -> Option<String> {

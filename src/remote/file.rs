@@ -7,7 +7,7 @@ mod read;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::{
-    Body, Copy, Each, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
+    Body, Copy, Each, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
 };
 
 /// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
@@ -32,6 +32,7 @@ const BUFFER: usize = 1 << 20;
 /// name, synced, and renamed; so it is there whole, after a power cut too, or not at all.
 pub struct FileRemote {
     root: Arc<PathBuf>,
+    pace: OnceLock<Arc<Pace>>,
 }
 
 impl FileRemote {
@@ -45,12 +46,17 @@ impl FileRemote {
         match url.to_file_path() {
             Ok(root) => Ok(Self {
                 root: Arc::new(root),
+                pace: OnceLock::new(),
             }),
             Err(()) => Err(RemoteError::permanent(
                 "a file: URL names a directory of this machine by its absolute path, as in \
                  file:///srv/pictures",
             )),
         }
+    }
+
+    fn pace(&self) -> Arc<Pace> {
+        self.pace.get().cloned().unwrap_or_default()
     }
 
     async fn blocking<T: Send + 'static>(
@@ -80,7 +86,12 @@ impl Remote for FileRemote {
     }
 
     async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
-        self.blocking(move |root| store(root, &put)).await
+        let pace = self.pace();
+        self.blocking(move |root| {
+            pace.request_blocking();
+            store(root, &put, &pace)
+        })
+        .await
     }
 
     async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {
@@ -113,8 +124,17 @@ impl Remote for FileRemote {
     }
 
     async fn copy(&self, copy: &Copy) -> Result<Option<Proof>, RemoteError> {
-        let copy = copy.clone();
-        self.blocking(move |root| copy::copy(root, &copy)).await
+        let (copy, pace) = (copy.clone(), self.pace());
+        self.blocking(move |root| {
+            pace.request_blocking();
+            copy::copy(root, &copy, &pace)
+        })
+        .await
+    }
+
+    fn keep_pace(&self, pace: Arc<Pace>) {
+        // A second one would come too late for what is being written.
+        let _ = self.pace.set(pace);
     }
 
     fn url(&self, key: &Key) -> Option<String> {
@@ -161,13 +181,13 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn store(root: &Path, put: &Put) -> Result<Proof, RemoteError> {
+fn store(root: &Path, put: &Put, pace: &Pace) -> Result<Proof, RemoteError> {
     let what = format!("storing {}", put.key);
     let failed = |error| explain(&what, &error);
     is_there(root, &what)?;
     let mut temporary = Temporary::create(root).map_err(failed)?;
     let file = &mut temporary.file;
-    if write(&put.body, file).map_err(failed)? != Some(put.hash) {
+    if write(&put.body, file, pace).map_err(failed)? != Some(put.hash) {
         return Err(RemoteError::content_changed());
     }
     describe(file, &attributes(put)).map_err(failed)?;
@@ -198,17 +218,18 @@ fn finish(root: &Path, temporary: Temporary, key: &Key, what: &str) -> Result<Pr
 }
 
 /// Copies the body and returns its hash; `None` if a file ended early.
-fn write(body: &Body, to: &mut File) -> io::Result<Option<blake3::Hash>> {
+fn write(body: &Body, to: &mut File, pace: &Pace) -> io::Result<Option<blake3::Hash>> {
     match body {
         Body::Bytes(bytes) => {
+            pace.bytes_blocking(bytes.len() as u64);
             to.write_all(bytes)?;
             Ok(Some(blake3::hash(bytes)))
         }
-        Body::File { file, len } => copy(file, *len, to),
+        Body::File { file, len } => copy(file, *len, to, pace),
     }
 }
 
-fn copy(from: &File, len: u64, to: &mut File) -> io::Result<Option<blake3::Hash>> {
+fn copy(from: &File, len: u64, to: &mut File, pace: &Pace) -> io::Result<Option<blake3::Hash>> {
     use std::os::unix::fs::FileExt;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; len.min(BUFFER as u64) as usize];
@@ -218,6 +239,7 @@ fn copy(from: &File, len: u64, to: &mut File) -> io::Result<Option<blake3::Hash>
         match from.read_at(&mut buffer[..wanted], at) {
             Ok(0) => return Ok(None),
             Ok(read) => {
+                pace.bytes_blocking(read as u64);
                 hasher.update(&buffer[..read]);
                 to.write_all(&buffer[..read])?;
                 at += read as u64;

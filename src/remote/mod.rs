@@ -8,6 +8,7 @@ mod file;
 mod key;
 mod media_type;
 mod object;
+mod pace;
 mod s3;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};
+pub use pace::Pace;
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
@@ -84,6 +86,10 @@ pub trait Remote: Send + Sync {
         }
         answers
     }
+
+    /// From now on no more bytes and requests a second than `pace` allows. Called once, before the
+    /// first use. A remote that does not send by itself leaves it to the one behind it.
+    fn keep_pace(&self, _pace: Arc<Pace>) {}
 
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;

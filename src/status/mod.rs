@@ -30,6 +30,8 @@ pub struct Snapshot {
     /// What is wrong with the remote or the row sink as a whole, if anything; one sentence.
     pub remote_error: Option<String>,
     pub rows_error: Option<String>,
+    /// What keeps all deliveries waiting though nothing is wrong: a pause, upload hours.
+    pub waits_for: Option<String>,
     /// Kernel passthrough for reads and writes; `None` if no daemon runs.
     pub passthrough: Option<bool>,
 
@@ -38,6 +40,9 @@ pub struct Snapshot {
     pub queued_bytes: u64,
     /// Files being uploaded at this moment.
     pub uploading: Vec<Uploading>,
+    /// Small files that may be uploaded at a time now: fewer than were asked for while the remote asks
+    /// to slow down. 0 without a daemon.
+    pub workers: u64,
     /// Files whose last version is at the remote.
     pub delivered_files: u64,
     pub delivered_bytes: u64,

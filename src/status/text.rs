@@ -79,9 +79,10 @@ fn verdict(snapshot: &Snapshot) -> String {
     wrapped("", &format!("NOT safe to unplug: {}.", why.join(", ")))
 }
 
-/// What is wrong with the remote or the row sink as a whole.
+/// What keeps delivery waiting, and what is wrong with the remote or the row sink as a whole.
 fn troubles(out: &mut String, snapshot: &Snapshot) {
     let troubles = [
+        ("delivery: ", &snapshot.waits_for),
         ("remote: ", &snapshot.remote_error),
         ("rows: ", &snapshot.rows_error),
     ];

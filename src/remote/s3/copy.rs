@@ -67,6 +67,7 @@ impl Source {
     /// `None` if there is none of that content.
     async fn find(remote: &S3Remote, what: &str, copy: &Copy) -> Result<Option<Self>, RemoteError> {
         let from = remote.address.object_name(copy.from.as_str());
+        remote.pace().request().await;
         let request = remote
             .client
             .head_object()
@@ -203,6 +204,7 @@ async fn in_patience<T, E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    remote.pace().request().await;
     tokio::time::timeout(PATIENCE, request)
         .await
         .map_err(|_| failure::stalled(&remote.address, what, PATIENCE))?

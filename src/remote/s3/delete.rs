@@ -19,6 +19,7 @@ const AT_ONCE: usize = 1000;
 
 pub(super) async fn delete(remote: &S3Remote, key: &Key) -> Result<(), RemoteError> {
     let what = deleting(key);
+    remote.pace().request().await;
     let request = remote
         .client
         .delete_object()
@@ -71,6 +72,7 @@ async fn delete_some(
             .build()
     });
     let delete = delete.map_err(|error| RemoteError::permanent(format!("{what}: {error}")))?;
+    remote.pace().request().await;
     let only_md5 = remote.address.provider.checksum() == Checksum::Md5;
     let request = remote
         .client

@@ -145,6 +145,11 @@ impl Refusal {
     pub(super) fn explain(self, address: &Address, what: &str) -> RemoteError {
         let service = address.service();
         let (kind, advice) = self.verdict(address);
+        let throttled = matches!(self.status, 429 | 503)
+            || matches!(
+                self.code.as_str(),
+                "SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException"
+            );
         let code = match self.code.as_str() {
             "" => format!("HTTP {}", self.status),
             code => format!("{code}, HTTP {}", self.status),
@@ -156,6 +161,7 @@ impl Refusal {
                 self.message
             ),
             retry_after: self.retry_after,
+            throttled,
         }
     }
 
@@ -189,6 +195,14 @@ impl Refusal {
             "QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage" => (
                 Transient,
                 "; the service is full or its quota is used up: make room there".to_owned(),
+            ),
+            "EntityTooLarge" | "MaxMessageLengthExceeded" => (
+                Permanent,
+                "; the service takes no object of that size: keep the file out, or split it".to_owned(),
+            ),
+            "KeyTooLongError" | "InvalidObjectName" | "XMinioInvalidObjectName" | "InvalidURI" => (
+                Permanent,
+                "; the service does not take that name: rename the file".to_owned(),
             ),
             "SlowDown"
             | "RequestTimeout"
@@ -306,7 +320,8 @@ mod tests {
             (403, "AccessDenied", "s3:PutObject"),
             (404, "NoSuchBucket", "create the bucket 'bucket'"),
             (301, "PermanentRedirect", "region="),
-            (400, "KeyTooLongError", "original/a.jpg"),
+            (400, "KeyTooLongError", "rename the file"),
+            (400, "EntityTooLarge", "split it"),
             (501, "NotImplemented", "original/a.jpg"),
         ] {
             let error = refusal(status, code);

@@ -14,7 +14,7 @@ mod read;
 mod upload;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,7 +35,7 @@ use self::body::{Progress, Sum};
 use self::provider::{Checksum, Provider};
 use self::upload::Upload;
 use super::{
-    Body, Copy, Each, Environment, Key, ObjectInfo, Proof, Put, Remote, RemoteError,
+    Body, Copy, Each, Environment, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
     RemoteErrorKind, Sink,
 };
 
@@ -116,6 +116,7 @@ pub struct S3Remote {
     client: Client,
     region: Option<String>,
     memory: Arc<Semaphore>,
+    pace: OnceLock<Arc<Pace>>,
 }
 
 impl S3Remote {
@@ -145,7 +146,12 @@ impl S3Remote {
             client: Client::from_conf(s3),
             region,
             memory: Arc::new(Semaphore::new((MEMORY / MEMORY_UNIT) as usize)),
+            pace: OnceLock::new(),
         })
+    }
+
+    fn pace(&self) -> Arc<Pace> {
+        self.pace.get().cloned().unwrap_or_default()
     }
 
     /// Room for `bytes` of file content, or for as much as there is at all.
@@ -187,7 +193,9 @@ impl S3Remote {
         bytes: Bytes,
         sum: Sum,
     ) -> Result<Proof, RemoteError> {
-        let progress = Progress::default();
+        let pace = self.pace();
+        pace.request().await;
+        let progress = Progress::at(pace);
         let request = described!(self.client.put_object(), self.address, description)
             .content_length(bytes.len() as i64)
             .set_checksum_crc32_c(sum.crc32c())
@@ -324,6 +332,11 @@ impl Remote for S3Remote {
     async fn copy(&self, copy: &Copy) -> Result<Option<Proof>, RemoteError> {
         self.check_length(&copy.to)?;
         copy::copy(self, copy).await
+    }
+
+    fn keep_pace(&self, pace: Arc<Pace>) {
+        // A second one would come too late for what is being sent.
+        let _ = self.pace.set(pace);
     }
 
     fn url(&self, key: &Key) -> Option<String> {

@@ -20,6 +20,7 @@ pub(super) async fn list(
     let what = format!("listing {prefix}");
     let mut next: Option<String> = None;
     loop {
+        remote.pace().request().await;
         let request = remote
             .client
             .list_objects_v2()
@@ -49,6 +50,7 @@ pub(super) async fn list(
 
 pub(super) async fn head(remote: &S3Remote, key: &Key) -> Result<Option<ObjectInfo>, RemoteError> {
     let what = format!("asking for {key}");
+    remote.pace().request().await;
     let request = remote
         .client
         .head_object()
@@ -75,6 +77,7 @@ pub(super) async fn get(
     sink: Sink<'_>,
 ) -> Result<Option<u64>, RemoteError> {
     let what = format!("reading {key}");
+    remote.pace().request().await;
     let request = remote
         .client
         .get_object()

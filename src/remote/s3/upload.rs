@@ -15,7 +15,7 @@ use super::address::Address;
 use super::body::{Progress, Sum};
 use super::provider::Checksum;
 use super::{Description, PATIENCE, S3Remote, compare, described, failure, storing, unquoted};
-use crate::remote::{Proof, Put, RemoteError};
+use crate::remote::{Pace, Proof, Put, RemoteError};
 
 /// Putting the parts together takes services minutes when there are many.
 const ASSEMBLY: Duration = Duration::from_secs(600);
@@ -24,6 +24,7 @@ const ASSEMBLY: Duration = Duration::from_secs(600);
 pub(super) struct Upload {
     client: Client,
     address: Address,
+    pace: Arc<Pace>,
     /// What errors start with.
     pub what: String,
     token: Token,
@@ -90,6 +91,7 @@ impl Upload {
     ) -> Result<Arc<Self>, RemoteError> {
         let address = &remote.address;
         let object = description.object.clone();
+        remote.pace().request().await;
         let request = described!(
             remote.client.create_multipart_upload(),
             address,
@@ -139,6 +141,7 @@ impl Upload {
         Arc::new(Self {
             client: remote.client.clone(),
             address: remote.address.clone(),
+            pace: remote.pace(),
             what,
             token,
         })
@@ -153,6 +156,7 @@ impl Upload {
         let mut parts = HashMap::new();
         let mut after = None;
         loop {
+            self.pace.request().await;
             let request = self
                 .client
                 .list_parts()
@@ -189,7 +193,8 @@ impl Upload {
         bytes: Bytes,
         sum: &Sum,
     ) -> Result<Option<String>, RemoteError> {
-        let progress = Progress::default();
+        self.pace.request().await;
+        let progress = Progress::at(self.pace.clone());
         let request = self
             .client
             .upload_part()
@@ -229,6 +234,7 @@ impl Upload {
         crc: Option<String>,
         tried: Option<blake3::Hash>,
     ) -> Result<Proof, RemoteError> {
+        self.pace.request().await;
         let request = self
             .client
             .complete_multipart_upload()
