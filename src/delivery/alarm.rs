@@ -28,6 +28,12 @@ impl Alarms {
         self.hurried.send_replace(true);
         self.ring();
     }
+
+    /// Returns once there is a hurry.
+    pub(super) async fn hurried(&self) {
+        // Fails only when the sender is gone, and it is ours.
+        let _ = self.hurried.subscribe().wait_for(|hurried| *hurried).await;
+    }
 }
 
 impl Context {
@@ -40,13 +46,11 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
-        let mut hurried = self.alarms.hurried.subscribe();
         let changed = async {
             bell.notified().await;
             tokio::select! {
                 () = tokio::time::sleep(self.options.settle) => {}
-                // Fails only when the sender is gone, and it is ours.
-                _ = hurried.wait_for(|hurried| *hurried) => {}
+                () = self.alarms.hurried() => {}
             }
         };
         let mut stop = self.stop.clone();

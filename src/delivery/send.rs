@@ -26,7 +26,12 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
             };
         }
         Err(LoadError::Io(error)) => {
+            let refused = error.kind() == std::io::ErrorKind::PermissionDenied;
             let error = format!("{} could not be read: {error}", claim.path);
+            if refused {
+                tracing::warn!(path = %claim.path, error, "failed for good");
+                return FileOutcome::Failed { error };
+            }
             return retry_or_fail(context, claim, error);
         }
     };
