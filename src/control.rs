@@ -41,6 +41,8 @@ pub enum Request {
     Scan { path: String },
     /// Queue again what has failed from there on; the answer counts.
     Retry { path: String },
+    /// Deliver nothing from now on, or go on.
+    Pause { paused: bool },
 }
 
 impl Request {
@@ -201,6 +203,7 @@ fn act(request: &Request, shared: &Shared) -> Result<u64, JournalError> {
             }
         }
         Request::Retry { path } => shared.journal.retry(&parse(path)?),
+        Request::Pause { paused } => shared.journal.pause(*paused).map(|()| 0),
     }
 }
 

@@ -90,6 +90,8 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         inode,
         settle: settings.settle,
         has_rows: places.rows.is_some(),
+        sync_deletes: settings.sync_deletes,
+        priority: settings.priority.clone(),
     })
     .map_err(failed)?;
     lock.write_state(lock::State::Mounted);
@@ -250,6 +252,14 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         workers: settings.workers,
         max_retries: settings.max_retries,
         settle: settings.settle,
+        backoff: delivery::Backoff {
+            base: settings.retry_delay,
+            cap: settings.max_retry_delay,
+        },
+        bwlimit: settings.bwlimit,
+        tps_limit: settings.tps_limit,
+        upload_hours: settings.upload_hours,
+        sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
         host: rustix::system::uname()
             .nodename()

@@ -152,6 +152,11 @@ impl Findings for Plan {
         Ok(self.known(folder)?.remove(name))
     }
 
+    /// What is gone is not sent.
+    fn known_folders(&mut self, _folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError> {
+        Ok(Vec::new())
+    }
+
     fn differs(
         &mut self,
         folder: &RelPath,

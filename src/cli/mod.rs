@@ -5,11 +5,13 @@ mod background;
 mod check;
 mod dry_run;
 mod holders;
+mod journal;
 mod left;
 mod listed;
 mod log;
 mod mount;
 mod mounts;
+mod pause;
 mod preflight;
 mod progress;
 mod push;
@@ -69,6 +71,8 @@ enum Command {
     Status(status::StatusArgs),
     Push(Box<push::PushArgs>),
     Retry(retry::RetryArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Verify(Box<verify::VerifyArgs>),
     Check(Box<check::CheckArgs>),
 }
@@ -85,6 +89,8 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Push(args) => push::run(*args),
         Command::Retry(args) => retry::run(args),
+        Command::Pause(args) => pause::pause(args),
+        Command::Resume(args) => pause::resume(args),
         Command::Verify(args) => verify::run(*args),
         Command::Check(args) => check::run(*args),
     };

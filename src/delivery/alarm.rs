@@ -10,6 +10,7 @@ pub(super) struct Alarms {
     pub small: Notify,
     pub large: Notify,
     pub rows: Notify,
+    pub deletions: Notify,
     /// Draining: nothing settles any more.
     hurried: watch::Sender<bool>,
 }
@@ -17,7 +18,7 @@ pub(super) struct Alarms {
 impl Alarms {
     /// The journal has new work.
     pub(super) fn ring(&self) {
-        for bell in [&self.small, &self.large, &self.rows] {
+        for bell in [&self.small, &self.large, &self.rows, &self.deletions] {
             bell.notify_one();
         }
     }

@@ -6,11 +6,13 @@
 
 mod apply;
 mod change;
+mod gone_row;
 mod proof;
 mod queue;
 mod retry;
 mod rows;
 mod store;
+mod stray;
 mod tree;
 mod view;
 mod writer;
@@ -22,12 +24,15 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 pub use change::{Change, Entry, FileStat};
+pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
+pub use stray::{Deletion, DeletionOutcome, StrayId};
 use tokio::sync::oneshot;
-pub use view::{DeliveredFile, Known, Meta, Totals, View};
+pub use view::{CopySource, DeliveredFile, Known, Meta, Totals, View};
 
+use crate::glob::Globs;
 use crate::path::RelPath;
 
 /// When a recorded change counts as recorded.
@@ -89,6 +94,11 @@ pub struct Options {
     pub settle: Duration,
     /// Whether there is a row sink. Without one the rows of folders wait for a mount that has.
     pub has_rows: bool,
+    /// Whether what is deleted here is deleted at the remote. If not, what an earlier mount had
+    /// still to delete is kept.
+    pub sync_deletes: bool,
+    /// What is claimed first.
+    pub priority: Globs,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -200,6 +210,39 @@ impl Journal {
         self.ask(Op::SettleRows(outcomes)).await.map(drop)
     }
 
+    /// Takes up to `limit` rows of folders that are gone.
+    pub async fn claim_gone_rows(&self, limit: usize) -> Result<Claimed<GoneRow>, JournalError> {
+        match self.ask(Op::ClaimGoneRows { limit }).await? {
+            Answer::GoneRows(claimed) => Ok(claimed),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Records what became of claimed rows of folders that are gone.
+    pub async fn settle_gone_rows(
+        &self,
+        outcomes: Vec<(GoneRow, RowOutcome)>,
+    ) -> Result<(), JournalError> {
+        self.ask(Op::SettleGoneRows(outcomes)).await.map(drop)
+    }
+
+    /// Takes up to `limit` paths whose objects are to be deleted, oldest first: of files that are
+    /// gone, or are delivered under another path, and that no row tells of any more.
+    pub async fn claim_deletions(&self, limit: usize) -> Result<Claimed<Deletion>, JournalError> {
+        match self.ask(Op::ClaimDeletions { limit }).await? {
+            Answer::Deletions(claimed) => Ok(claimed),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Records what became of claimed deletions.
+    pub async fn settle_deletions(
+        &self,
+        outcomes: Vec<(StrayId, DeletionOutcome)>,
+    ) -> Result<(), JournalError> {
+        self.ask(Op::SettleDeletions(outcomes)).await.map(drop)
+    }
+
     /// From now on nothing settles: all that waits for the first time is due at once. For flushing.
     pub async fn hurry(&self) -> Result<(), JournalError> {
         self.ask(Op::Hurry).await.map(drop)
@@ -256,6 +299,11 @@ impl Journal {
         }
     }
 
+    /// From now on nothing is claimed, also by later daemons, until this is called with `false`.
+    pub fn pause(&self, paused: bool) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::Pause(paused))
+    }
+
     /// Notes that a mount has begun, so that later ones don't refuse on a bad remote.
     pub fn mounted(&self) -> Result<(), JournalError> {
         self.ask_and_wait(Op::Mounted)
@@ -294,6 +342,15 @@ pub struct Claimed<T> {
     pub next_due: Option<i64>,
 }
 
+impl<T> Claimed<T> {
+    fn nothing() -> Self {
+        Self {
+            claims: Vec::new(),
+            next_due: None,
+        }
+    }
+}
+
 /// One folder as the scan found it.
 #[derive(Debug, Clone)]
 pub struct ScannedFolder {
@@ -317,11 +374,16 @@ enum Op {
     SettleFiles(Vec<Settlement>),
     ClaimRows { limit: usize },
     SettleRows(Vec<(RowClaim, RowOutcome)>),
+    ClaimGoneRows { limit: usize },
+    SettleGoneRows(Vec<(GoneRow, RowOutcome)>),
+    ClaimDeletions { limit: usize },
+    SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
     Hurry,
     BeginScan(RelPath),
     Scanned(ScannedFolder),
     EndScan(RelPath),
     Retry(RelPath),
+    Pause(bool),
     Mounted,
 }
 
@@ -331,5 +393,7 @@ enum Answer {
     Done,
     Files(Claimed<FileClaim>),
     Rows(Claimed<RowClaim>),
+    GoneRows(Claimed<GoneRow>),
+    Deletions(Claimed<Deletion>),
     Count(u64),
 }

@@ -244,7 +244,11 @@ impl Op {
     fn makes_work(&self) -> bool {
         !matches!(
             self,
-            Op::ClaimFiles { .. } | Op::ClaimRows { .. } | Op::Sync
+            Op::ClaimFiles { .. }
+                | Op::ClaimRows { .. }
+                | Op::ClaimGoneRows { .. }
+                | Op::ClaimDeletions { .. }
+                | Op::Sync
         )
     }
 }
@@ -280,6 +284,14 @@ impl Store {
             Op::SettleFiles(settlements) => self.settle_files(settlements)?,
             Op::ClaimRows { limit } => return Ok(Answer::Rows(self.claim_rows(*limit)?)),
             Op::SettleRows(outcomes) => self.settle_rows(outcomes)?,
+            Op::ClaimGoneRows { limit } => {
+                return Ok(Answer::GoneRows(self.claim_gone_rows(*limit)?));
+            }
+            Op::SettleGoneRows(outcomes) => self.settle_gone_rows(outcomes)?,
+            Op::ClaimDeletions { limit } => {
+                return Ok(Answer::Deletions(self.claim_deletions(*limit)?));
+            }
+            Op::SettleDeletions(outcomes) => self.settle_deletions(outcomes)?,
             Op::Hurry => self.hurry()?,
             Op::BeginScan(path) => {
                 self.conn
@@ -293,6 +305,10 @@ impl Store {
                     .execute([path.as_bytes()])?;
             }
             Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
+            Op::Pause(paused) => {
+                self.conn.execute("UPDATE meta SET paused = ?", [paused])?;
+                self.paused = *paused;
+            }
             Op::Mounted => {
                 self.conn
                     .execute("UPDATE meta SET mounted_at = ?", [super::now_ms()])?;

@@ -186,7 +186,7 @@ impl Events {
                 bytes: 0,
                 reason: "it is gone",
             },
-            FileOutcome::Released { .. } => return,
+            FileOutcome::Released { .. } | FileOutcome::Unsent { .. } => return,
         };
         (self.hearer)(event);
     }

@@ -298,6 +298,10 @@ impl Findings for Recorder<'_> {
         self.view.known_file(folder, name)
     }
 
+    fn known_folders(&mut self, folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError> {
+        self.view.known_folders(folder)
+    }
+
     fn differs(
         &mut self,
         folder: &RelPath,

@@ -31,6 +31,9 @@ pub trait Findings {
 
     fn known_file(&mut self, folder: &RelPath, name: &[u8]) -> Result<Option<Known>, JournalError>;
 
+    /// The names of the known folders in a folder.
+    fn known_folders(&mut self, folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError>;
+
     /// Of a folder: files that differ from what is known, and names that are known and not there.
     /// Not called if there are neither.
     fn differs(
@@ -53,7 +56,8 @@ pub struct Walker<'a> {
     pub filter: &'a Filter,
     /// Files that changed at this time (nanoseconds since 1970-01-01 UTC) or later are left out.
     pub since: i64,
-    /// Whether a file that cannot be read is trouble now, instead of when it is sent.
+    /// Whether there is no mount: a file that cannot be read is trouble now, instead of when it is
+    /// sent, and a folder that is not there was removed.
     pub must_read: bool,
     pub looked_at: &'a AtomicU64,
     pub stop: &'a AtomicBool,
@@ -163,8 +167,9 @@ impl Walker<'_> {
         let known = to.known(path)?;
         let fd = match self.open(path) {
             Ok(fd) => fd,
-            // Removed or renamed meanwhile; who did that has told the journal, or the next scan sees it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.gone_folder(path, known, to, folders);
+            }
             Err(error) => {
                 to.trouble(path, &error);
                 return Ok(());
@@ -188,14 +193,59 @@ impl Walker<'_> {
             known,
             found,
             children,
+            fd: folder_fd,
             ..
         } = folder;
+        let gone = match self.must_read {
+            true => self.gone_folders(path, folder_fd.as_fd(), &children, to)?,
+            false => Vec::new(),
+        };
         let missing: Vec<Vec<u8>> = known.into_keys().collect();
         if !found.is_empty() || !missing.is_empty() {
             to.differs(path, found, missing)?;
         }
         let children = children.into_iter().rev();
         folders.extend(children.map(|name| (path.join(&name), ignores.clone())));
+        folders.extend(
+            gone.iter()
+                .map(|name| (path.join(name), Ignores::default())),
+        );
+        Ok(())
+    }
+
+    /// Of the known folders in a folder, those that are not there any more.
+    fn gone_folders(
+        &self,
+        path: &RelPath,
+        folder: BorrowedFd<'_>,
+        children: &[Vec<u8>],
+        to: &mut dyn Findings,
+    ) -> Result<Vec<Vec<u8>>, JournalError> {
+        let mut gone = to.known_folders(path)?;
+        gone.retain(|name| {
+            // What the filter leaves out is no child, and is there.
+            children.binary_search(name).is_err() && matches!(stat(folder, name), Ok(None))
+        });
+        Ok(gone)
+    }
+
+    /// A folder that is not there. Under a mount, who removed or renamed it has told the journal, or
+    /// the next scan sees it; without one, all that was in it is gone.
+    fn gone_folder(
+        &self,
+        path: &RelPath,
+        known: HashMap<Vec<u8>, Known>,
+        to: &mut dyn Findings,
+        folders: &mut Vec<(RelPath, Ignores)>,
+    ) -> Result<(), JournalError> {
+        if !self.must_read {
+            return Ok(());
+        }
+        if !known.is_empty() {
+            to.differs(path, Vec::new(), known.into_keys().collect())?;
+        }
+        let below = to.known_folders(path)?.into_iter();
+        folders.extend(below.map(|name| (path.join(&name), Ignores::default())));
         Ok(())
     }
 
