@@ -80,15 +80,16 @@ fn what_is_deleted_here_is_deleted_there_with_its_row() {
     assert_eq!(rig.row("SELECT picture_count FROM device_test"), "2");
 
     fs::remove_file(rig.pictures().join("rig/a.jpg")).unwrap();
-    rig.delivered_all();
-    assert!(!rig.original("rig/a.jpg") && !rig.thumbnail("rig/a.jpg"));
+    eventually("original and thumbnail are gone", || {
+        !rig.original("rig/a.jpg") && !rig.thumbnail("rig/a.jpg")
+    });
     assert!(rig.original("rig/b.jpg") && rig.thumbnail("rig/b.jpg"));
     assert_eq!(rig.row("SELECT picture_count FROM device_test"), "1");
 
     fs::remove_dir_all(rig.pictures().join("rig")).unwrap();
-    rig.delivered_all();
-    assert!(!rig.remote().join("original/rig").exists());
-    assert!(!rig.thumbnail("rig/b.jpg"));
+    eventually("the folder is gone", || {
+        !rig.remote().join("original/rig").exists() && !rig.remote().join("thumbnail").exists()
+    });
     assert_eq!(rig.row("SELECT count(*) FROM device_test"), "0");
     assert!(rig.original("notes/text"));
     rig.unmount();

@@ -977,3 +977,16 @@ async fn in_a_growing_queue_nothing_waits_longer_than_what_came_before_it() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_made_again_is_not_taken_for_the_one_that_was_sent() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    let first = claim(&journal).await.remove(0);
+    removed(&journal, "a");
+    written(&journal, "a", 1);
+    let done = delivered(&first, 1, Kind::Other);
+    journal.settle_files(vec![done]).await.unwrap();
+    assert_eq!(paths(&claim(&journal).await), ["a"]);
+}

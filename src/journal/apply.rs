@@ -118,7 +118,8 @@ impl Store {
     /// queued again when that is settled, for two deliveries of one file must not overtake.
     pub(super) fn queue(&mut self, id: i64, due: i64, now: i64) -> Result<(), JournalError> {
         let priority = self.priority_of(id)?;
-        self.conn
+        let folder_id: Option<i64> = self
+            .conn
             .prepare_cached(
                 "INSERT INTO work (file_id, folder_id, state, large, priority, due_at, queued_at, size)
                  SELECT id, folder_id, 0, size >= ?4, ?6, ?2, ?3, size FROM file WHERE id = ?1
@@ -128,17 +129,25 @@ impl Store {
                      priority = excluded.priority,
                      queued_at = CASE WHEN state < 2 THEN min(queued_at, ?3) ELSE ?3 END,
                      due_at = CASE WHEN state < 2 THEN min(?2, queued_at + ?5) ELSE ?2 END,
-                     attempts = 0, error = NULL, failed_at = NULL",
+                     attempts = 0, error = NULL, failed_at = NULL
+                 RETURNING folder_id",
             )?
-            .execute(params![
-                id,
-                due,
-                now,
-                LARGE as i64,
-                self.settle_ms * LONGEST_SETTLE,
-                priority
-            ])?;
-        Ok(())
+            .query_row(
+                params![
+                    id,
+                    due,
+                    now,
+                    LARGE as i64,
+                    self.settle_ms * LONGEST_SETTLE,
+                    priority
+                ],
+                |row| row.get(0),
+            )
+            .optional()?;
+        match folder_id {
+            Some(folder_id) => self.note_in_batch(folder_id),
+            None => Ok(()),
+        }
     }
 
     fn removed(&mut self, path: &RelPath) -> Result<(), JournalError> {

@@ -5,6 +5,7 @@
 //! sends it work through [`Journal`], or reads through a connection of their own ([`View`]).
 
 mod apply;
+mod batch;
 mod change;
 mod gone_row;
 mod proof;
@@ -24,6 +25,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
+pub use batch::Batch;
 pub use change::{Change, Entry, FileStat};
 pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};

@@ -52,18 +52,24 @@ impl Store {
                 ))?
                 .execute(params![path.as_bytes(), now])?;
         }
+        if files > 0 {
+            self.note_queued_in_batch()?;
+        }
         Ok((files + rows + others) as u64)
     }
 
     fn retry_file(&mut self, id: i64, now: i64) -> Result<u64, JournalError> {
-        Ok(self
+        let retried = self
             .conn
             .prepare_cached(
                 "UPDATE work SET state = 0, due_at = ?2, attempts = 0, error = NULL, failed_at = NULL
-                 WHERE file_id = ?1 AND error IS NOT NULL AND state IN (0, 2) RETURNING 1",
+                 WHERE file_id = ?1 AND error IS NOT NULL AND state IN (0, 2) RETURNING folder_id",
             )?
-            .query_row(params![id, now], |row| row.get::<_, i64>(0))
-            .optional()?
-            .map_or(0, |count| count as u64))
+            .query_row(params![id, now], |row| row.get(0))
+            .optional()?;
+        match retried {
+            Some(folder_id) => self.note_in_batch(folder_id).map(|()| 1),
+            None => Ok(0),
+        }
     }
 }

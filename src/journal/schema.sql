@@ -23,11 +23,16 @@ CREATE TABLE meta (
     syncs      INTEGER NOT NULL DEFAULT 0   -- written by fsync, so that its commit has a page to sync
 );
 
+-- Ids are never used again (AUTOINCREMENT): what was done for a file that is gone must not count for
+-- the next one.
+
 -- The tree. A rename of a folder changes one row here; its files follow through `expansion`.
 CREATE TABLE folder (
-    id            INTEGER PRIMARY KEY,
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
     parent_id     INTEGER REFERENCES folder (id),   -- NULL for the backing directory (id 1) only
     name          BLOB    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    content_hash  BLOB,                             -- of its delivered files, at the end of the last batch
     -- The stats row of the folder. It has one once a picture or a stats.json was delivered in it.
     -- Raised by each change of what the row shows, to the time at least: a folder that is removed and
     -- made again goes on from where the sink is. 0: has no row.
@@ -45,7 +50,7 @@ CREATE INDEX folder_row_troubled ON folder (row_failed_at) WHERE row_error IS NO
 
 -- Every regular file that was ever closed, and what the remote has of it.
 CREATE TABLE file (
-    id              INTEGER PRIMARY KEY,
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
     folder_id       INTEGER NOT NULL REFERENCES folder (id),
     name            BLOB    NOT NULL,
     version         INTEGER NOT NULL,             -- raised by each change
@@ -102,7 +107,7 @@ CREATE TABLE expansion (
 -- renamed, or removed. A renamed file is copied from there to its new path. With sync_deletes the
 -- objects are deleted then, in this order: the copy, the folder's row, the objects.
 CREATE TABLE stray (
-    id          INTEGER PRIMARY KEY,
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
     path        BLOB    NOT NULL UNIQUE,
     hash        BLOB,                       -- BLAKE3 of the original there; NULL: not known for sure
     thumbnail   INTEGER NOT NULL,           -- 1: there is a thumbnail too, or may be
@@ -126,7 +131,7 @@ CREATE INDEX stray_troubled ON stray (failed_at) WHERE error IS NOT NULL;
 
 -- Rows of folders that are not there any more, to be removed from the sink.
 CREATE TABLE gone_row (
-    id        INTEGER PRIMARY KEY,
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
     path      BLOB    NOT NULL UNIQUE,      -- of the folder
     version   INTEGER NOT NULL,             -- newer than any that was written
     state     INTEGER NOT NULL DEFAULT 0,   -- 0 queued, 1 claimed, 2 failed
@@ -141,6 +146,83 @@ CREATE INDEX gone_row_troubled ON gone_row (failed_at) WHERE error IS NOT NULL;
 -- Files and folders that are to be scanned with all below them, or are being scanned now. Empty:
 -- scans are through. A scan that is interrupted begins anew: what it has recorded it knows.
 CREATE TABLE scan (path BLOB PRIMARY KEY) WITHOUT ROWID;
+
+-- Bursts of work: from the queue leaving empty until it is empty again. The last thousand.
+CREATE TABLE batch (
+    id         INTEGER PRIMARY KEY,
+    started_at INTEGER NOT NULL,
+    ended_at   INTEGER,                     -- NULL: going on; then the next three are not known yet
+    folders    INTEGER NOT NULL DEFAULT 0,  -- with something to deliver
+    succeeded  INTEGER NOT NULL DEFAULT 0,
+    failed     INTEGER NOT NULL DEFAULT 0
+);
+-- The folders of the batch that is going on.
+CREATE TABLE batch_folder (
+    folder_id INTEGER PRIMARY KEY REFERENCES folder (id) ON DELETE CASCADE,
+    state     INTEGER NOT NULL DEFAULT 0    -- 0 not looked at since its last change, 1 succeeded, 2 failed
+);
+CREATE INDEX batch_folder_open ON batch_folder (folder_id) WHERE state = 0;
+
+-- For people and their scripts: a line a folder that has files. Times are ISO 8601 in UTC.
+CREATE VIEW folder_status AS
+WITH RECURSIVE tree (id, path, name) AS (
+    SELECT id, '.', '.' FROM folder WHERE parent_id IS NULL
+    UNION ALL
+    SELECT folder.id,
+        CASE tree.path WHEN '.' THEN '' ELSE tree.path || '/' END || CAST(folder.name AS TEXT),
+        CAST(folder.name AS TEXT)
+    FROM folder JOIN tree ON folder.parent_id = tree.id
+), files AS (
+    SELECT folder_id, count(*) AS files, max(mtime_ns) / 1000000 AS modified, max(delivered_at) AS delivered
+    FROM file GROUP BY folder_id
+), waiting AS (
+    SELECT folder_id, max(state) AS state, max(attempts) AS attempts, max(queued_at) AS queued,
+        max(failed_at) AS failed, max(error) AS error
+    FROM work GROUP BY folder_id
+)
+SELECT
+    tree.path AS folder_path,
+    tree.name AS folder_name,
+    strftime('%Y-%m-%dT%H:%M:%fZ', files.modified / 1000.0, 'unixepoch') AS last_modified,
+    files.files AS file_count,
+    lower(hex(folder.content_hash)) AS file_hash,
+    CASE
+        WHEN waiting.state > 1 OR folder.row_state = 2 THEN 'failed'
+        WHEN waiting.folder_id IS NOT NULL OR folder.row_state * meta.has_rows > 0 THEN 'pending'
+        ELSE 'success'
+    END AS upload_status,
+    strftime('%Y-%m-%dT%H:%M:%fZ', files.delivered / 1000.0, 'unixepoch') AS upload_timestamp,
+    coalesce(waiting.error, folder.row_error) AS error_message,
+    max(coalesce(waiting.attempts, 0), folder.row_attempts) AS retry_count,
+    strftime('%Y-%m-%dT%H:%M:%fZ', folder.created_at / 1000.0, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', max(folder.created_at, coalesce(files.delivered, 0),
+        coalesce(waiting.queued, 0), coalesce(waiting.failed, 0), coalesce(folder.row_failed_at, 0)) / 1000.0,
+        'unixepoch') AS updated_at
+FROM files
+    JOIN folder ON folder.id = files.folder_id
+    JOIN tree ON tree.id = folder.id
+    JOIN meta
+    LEFT JOIN waiting ON waiting.folder_id = folder.id;
+
+-- The same of batches. Status: running, success, or failed if any of its folders has.
+CREATE VIEW upload_batches AS
+WITH now (folders, succeeded, failed) AS (
+    SELECT count(*), count(*) - count(work.folder_id), count(iif(work.state > 1, 1, NULL))
+    FROM batch_folder
+        LEFT JOIN (SELECT folder_id, max(state) AS state FROM work GROUP BY folder_id) AS work
+        ON work.folder_id = batch_folder.folder_id
+)
+SELECT
+    id AS batch_id,
+    'batch_' || strftime('%Y%m%d_%H%M%S', started_at / 1000, 'unixepoch') AS batch_name,
+    iif(ended_at IS NULL, now.folders, batch.folders) AS total_folders,
+    iif(ended_at IS NULL, now.succeeded, batch.succeeded) AS successful_uploads,
+    iif(ended_at IS NULL, now.failed, batch.failed) AS failed_uploads,
+    strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1000.0, 'unixepoch') AS start_time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', ended_at / 1000.0, 'unixepoch') AS end_time,
+    CASE WHEN ended_at IS NULL THEN 'running' WHEN batch.failed > 0 THEN 'failed' ELSE 'success' END AS status,
+    strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1000.0, 'unixepoch') AS created_at
+FROM batch, now;
 
 -- Totals for status, kept by the triggers below: never counted. One row.
 CREATE TABLE total (
@@ -160,7 +242,8 @@ CREATE TABLE total (
     failed_deletions INTEGER NOT NULL DEFAULT 0
 );
 INSERT INTO total (one) VALUES (1);
-INSERT INTO folder (id, parent_id, name) VALUES (1, NULL, x'');
+INSERT INTO folder (id, parent_id, name, created_at)
+VALUES (1, NULL, x'', CAST(unixepoch('subsec') * 1000 AS INTEGER));
 
 CREATE TRIGGER file_added AFTER INSERT ON file BEGIN
     UPDATE total SET files = files + 1, bytes = bytes + new.size;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::batch::Current;
 use super::{JournalError, Options, now_ms};
 use crate::glob::Globs;
 
@@ -28,6 +29,7 @@ pub(super) struct Store {
     pub(super) priority: Globs,
     /// See [`super::Journal::pause`].
     pub(super) paused: bool,
+    pub(super) batch: Current,
     /// Folder ids by path; only a cache, emptied by renames, removals and roll-backs.
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
@@ -50,6 +52,7 @@ impl Store {
             sync_deletes: options.sync_deletes,
             priority: options.priority.clone(),
             paused: false,
+            batch: Current::default(),
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
         };
@@ -80,6 +83,7 @@ impl Store {
         self.paused = self
             .conn
             .query_row("SELECT paused FROM meta", [], |row| row.get(0))?;
+        self.find_batch()?;
         self.prepare_strays()?;
         self.prepare_priority()?;
         self.conn.set_prepared_statement_cache_capacity(160);
@@ -145,6 +149,12 @@ impl Store {
     pub(super) fn forget_folders(&mut self) {
         self.folder_ids.clear();
         self.folder_paths.clear();
+    }
+
+    /// After a roll-back: what is in memory may not be so.
+    pub(super) fn forget(&mut self) {
+        self.forget_folders();
+        self.batch = Current::default();
     }
 }
 

@@ -44,8 +44,8 @@ impl Store {
         };
         let parent_id = self.make_folder(&parent)?;
         self.conn
-            .prepare_cached("INSERT INTO folder (parent_id, name) VALUES (?, ?)")?
-            .execute(params![parent_id, name])?;
+            .prepare_cached("INSERT INTO folder (parent_id, name, created_at) VALUES (?, ?, ?)")?
+            .execute(params![parent_id, name, now_ms()])?;
         let id = self.conn.last_insert_rowid();
         self.remember(path, id);
         Ok(id)
@@ -116,6 +116,7 @@ impl Store {
             }
         }
         self.forget_folders();
+        self.find_batch()?;
         Ok(())
     }
 

@@ -21,6 +21,8 @@ const BACKLOG: usize = 4096;
 const GROUP: usize = 256;
 /// Operations after which the WAL is checkpointed: some megabytes.
 const CHECKPOINT_EVERY: usize = 1000;
+/// Folders of a batch that are summed up between two groups.
+const BATCH_STEP: usize = 64;
 /// Folder-rename work done between two groups, files.
 const EXPANSION_STEP: usize = 256;
 
@@ -130,10 +132,11 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
-        let mut expanding = true;
+        let (mut expanding, mut ending) = (true, true);
         loop {
-            // While a renamed folder's files are being queued, look for requests without waiting.
-            let first = if expanding {
+            // While a renamed folder's files are being queued, or a batch is summed up, look for
+            // requests without waiting.
+            let first = if expanding || ending {
                 self.inbox.try_recv().ok()
             } else {
                 self.inbox.recv().ok()
@@ -143,10 +146,12 @@ impl Loop {
                     let mut group = vec![first];
                     group.extend(self.inbox.try_iter().take(GROUP - 1));
                     expanding |= self.commit(group);
+                    ending = true;
                 }
-                None if !expanding => return,
+                None if !expanding && !ending => return,
                 None => {}
             }
+            ending = self.end_batch(ending);
             if expanding {
                 expanding = self.expand();
             }
@@ -226,6 +231,19 @@ impl Loop {
         }
     }
 
+    /// Sums up some of a batch that has nothing left to do. True if there is more.
+    fn end_batch(&mut self, asked: bool) -> bool {
+        // Most commits end nothing, and need no transaction to know it.
+        if !asked || !matches!(self.store.batch_may_end(), Ok(true)) {
+            return false;
+        }
+        let ended = self.store.transaction(|store| store.end_batch(BATCH_STEP));
+        ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "a batch could not be summed up");
+            false
+        })
+    }
+
     fn wake(&self) {
         if let Some(wake) = self.wake.get() {
             wake();
@@ -267,7 +285,7 @@ impl Store {
         if result.is_err() {
             // Fails if SQLite has rolled back by itself, as it does when the disk is full.
             let _ = self.conn.execute_batch("ROLLBACK");
-            self.forget_folders();
+            self.forget();
         }
         result
     }

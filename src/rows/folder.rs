@@ -2,6 +2,7 @@
 //! from disk comes in as [`FolderFiles`].
 
 use super::{FileRef, FolderRow, TestStatus};
+use crate::derive::content_hash;
 use crate::derive::stats::{self, STATS_FILE, StatusRules};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
@@ -74,7 +75,9 @@ pub fn build(folder: &FolderFiles) -> Option<FolderRow> {
         other_files: file_refs(folder, &files, false),
         files: files.len() as u64,
         bytes: files.iter().map(|file| file.size).sum(),
-        hash: content_hash(&files).to_hex().to_string(),
+        hash: content_hash(files.iter().map(|file| (file.name.as_slice(), &file.hash)))
+            .to_hex()
+            .to_string(),
         host: folder.host.to_owned(),
         mount_id: folder.mount_id.to_owned(),
         version: folder.version,
@@ -143,20 +146,6 @@ fn file_ref(folder: &FolderFiles, file: &DeliveredFile) -> FileRef {
         hash: file.hash.to_hex().to_string(),
         delivered_at: file.delivered_at,
     }
-}
-
-/// BLAKE3 over `<hash in hexadecimal>  <name>` and a NUL byte for each file, by name. NUL cannot be
-/// in a name, so no two folders share a hash; where no name has a backslash or a line end it is
-/// `LC_ALL=C b3sum * | tr '\n' '\0' | b3sum`.
-fn content_hash(by_name: &[&DeliveredFile]) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
-    for file in by_name {
-        hasher.update(file.hash.to_hex().as_bytes());
-        hasher.update(b"  ");
-        hasher.update(&file.name);
-        hasher.update(b"\0");
-    }
-    hasher.finalize()
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Snapshot, failed, json, text};
+use super::{Batch, Snapshot, failed, json, text};
 use crate::delivery::Progress;
 use crate::journal::{Journal, JournalError, View, now_ms};
 
 /// Failures that a snapshot shows.
 const LAST_ERRORS: usize = 5;
+/// Batches that a snapshot shows.
+const LAST_BATCHES: usize = 3;
 /// Failures that `.upload/failed` lists.
 const LISTED: usize = 10_000;
 
@@ -40,6 +42,17 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
         .oldest_waiting()?
         .map(|since| (now_ms() - since).max(0) as u64);
     snapshot.last_errors = view.failures(LAST_ERRORS)?;
+    let batches = view.batches(LAST_BATCHES)?.into_iter();
+    snapshot.batches = batches
+        .map(|batch| Batch {
+            id: batch.id,
+            started_at: batch.started_at,
+            ended_at: batch.ended_at,
+            total_folders: batch.folders,
+            successful_uploads: batch.succeeded,
+            failed_uploads: batch.failed,
+        })
+        .collect();
     snapshot.safe_to_unplug = snapshot.is_all_delivered();
     Ok(())
 }

@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub scanning: Option<u64>,
     /// A folder was renamed, and its files are still being queued.
     pub expanding: bool,
+    /// The last batches that have ended, newest first, at most three.
+    pub batches: Vec<Batch>,
     /// The last failures, newest first, at most five; all of them are in `.upload/failed`.
     pub last_errors: Vec<Failure>,
 }
@@ -85,6 +87,18 @@ impl Snapshot {
             && self.scanning.is_none()
             && !self.expanding
     }
+}
+
+/// A burst of work: from the queue leaving empty until it was empty again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    pub id: i64,
+    pub started_at: i64,
+    pub ended_at: i64,
+    /// Folders with something to deliver, and what became of them.
+    pub total_folders: u64,
+    pub successful_uploads: u64,
+    pub failed_uploads: u64,
 }
 
 /// A file on its way.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::human::{DecimalBytes, HumanCount, counted, duration, ending, one_line};
-use super::{Failure, Snapshot, Uploading};
+use super::{Batch, Failure, Snapshot, Uploading};
 
 const COLUMNS: usize = 80;
 /// Files on their way that are named; there may be up to 256.
@@ -16,6 +16,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     troubles(&mut out, snapshot);
     counts(&mut out, snapshot);
     uploading(&mut out, &snapshot.uploading);
+    batches(&mut out, &snapshot.batches);
     last_errors(&mut out, snapshot);
     places(&mut out, snapshot);
     out
@@ -169,6 +170,36 @@ fn uploading(out: &mut String, files: &[Uploading]) {
     }
     if files.len() > UPLOADS_SHOWN {
         let _ = writeln!(out, "  and {} more", files.len() - UPLOADS_SHOWN);
+    }
+}
+
+fn batches(out: &mut String, batches: &[Batch]) {
+    if batches.is_empty() {
+        return;
+    }
+    out.push_str("\nrecent batches\n");
+    for batch in batches {
+        let took = duration((batch.ended_at - batch.started_at).max(0).unsigned_abs());
+        let (good, all) = (batch.successful_uploads, batch.total_folders);
+        let good = HumanCount(good);
+        let _ = writeln!(
+            out,
+            "  {}  {took:>11}  {good}/{} successful",
+            local_time(batch.started_at),
+            counted(all, "folder")
+        );
+    }
+}
+
+/// To the second, in the machine's time zone.
+fn local_time(at: i64) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    match jiff::Timestamp::from_millisecond(at) {
+        Ok(time) => time
+            .to_zoned(zone)
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
+        Err(_) => "at an unknown time".to_owned(),
     }
 }
 
