@@ -60,6 +60,7 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
 async fn take(context: &Context, gate: &Arc<Gate>) -> Vec<Place> {
     context.health.wait().await;
     context.wait_for_hours().await;
+    context.make_way().await;
     gate.take(BATCH).await
 }
 

@@ -39,6 +39,7 @@ mod progress;
 mod row_writer;
 mod send;
 mod settler;
+mod way;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -111,6 +112,7 @@ struct Context {
     small: Arc<gate::Gate>,
     large: Arc<gate::Gate>,
     busy: busy::Busy,
+    way: way::Way,
     alarms: alarm::Alarms,
     stop: watch::Receiver<bool>,
 }
@@ -148,6 +150,7 @@ impl Delivery {
             health: health::Health::default(),
             budget: load::Budget::default(),
             busy: busy::Busy::default(),
+            way: way::Way::default(),
             alarms: alarm::Alarms::default(),
             stop: stopped,
         });

@@ -20,6 +20,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -110,6 +111,7 @@ pub struct Journal(Arc<Shared>);
 struct Shared {
     writer: writer::Writer,
     names: RwLock<()>,
+    changes: AtomicU64,
 }
 
 impl Journal {
@@ -120,6 +122,7 @@ impl Journal {
         Ok(Self(Arc::new(Shared {
             writer: writer::Writer::start(store, options.path)?,
             names: RwLock::new(()),
+            changes: AtomicU64::new(0),
         })))
     }
 
@@ -149,11 +152,17 @@ impl Journal {
         durability: Durability,
         done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
+        self.0.changes.fetch_add(1, Ordering::Relaxed);
         self.0
             .writer
             .send(Op::Change(change), durability, move |answer| {
                 done(answer.map(drop))
             });
+    }
+
+    /// Changes recorded since the journal was opened.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Relaxed)
     }
 
     /// Makes everything recorded so far durable; then calls `done`.
