@@ -139,7 +139,8 @@ fn without_a_row_sink_rows_keep_nobody_waiting() {
 fn unchanged_files_are_not_sent_again() {
     let Some(rig) = Rig::new() else { return };
     let source = make_source(&rig);
-    rig.mount();
+    // For a moment, what is copied over is empty.
+    rig.mount_with(&["--settle", "300"]);
     let into = rig.pictures().to_str().unwrap().to_owned();
     run("cp", &["-a", &source, &into]);
     rig.delivered_all();

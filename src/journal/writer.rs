@@ -218,7 +218,18 @@ impl Loop {
 
     /// Queues some of the files of renamed folders. True if there are more.
     fn expand(&mut self) -> bool {
-        match self.store.transaction(|store| store.expand(EXPANSION_STEP)) {
+        // Many folders with few files each share a transaction.
+        let step = |store: &mut Store| {
+            let mut done = 0;
+            while done < EXPANSION_STEP {
+                match store.expand(EXPANSION_STEP - done)? {
+                    0 => break,
+                    more => done += more,
+                }
+            }
+            Ok(done)
+        };
+        match self.store.transaction(step) {
             Ok(0) => false,
             Ok(_) => {
                 self.wake();
