@@ -137,7 +137,14 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         true => control::Place::Covered,
         false => control::Place::Beside,
     };
-    let control = control::Server::start(journal.clone(), scan.handle(), place);
+    let renewer = mount.renewer();
+    let suspects = control::Suspects {
+        backing: duplicate(&directory)?,
+        remote: Some(places.remote.clone()),
+        runtime: runtime.handle().clone(),
+        placed: Box::new(move |path| renewer.renew(path)),
+    };
+    let control = control::Server::start(journal.clone(), scan.handle(), place, suspects);
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; 'outboxfs push' and 'retry' cannot ask this daemon");
     }
@@ -148,6 +155,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     drain(&runtime, &delivery, &events);
     runtime.block_on(delivery.stop(GRACE));
     scan.stop();
+    end(&directory, &journal);
     what_is_left(settings, &journal)
 }
 
@@ -199,6 +207,16 @@ fn drain(runtime: &tokio::runtime::Runtime, delivery: &Delivery, events: &Receiv
             () = interrupted => tracing::warn!("told to stop again; the journal keeps what is left"),
         }
     });
+}
+
+/// Makes all durable, and says so in the journal: if the machine goes down now, nothing is in doubt.
+fn end(directory: &File, journal: &Journal) {
+    let ended = rustix::fs::syncfs(directory)
+        .map_err(failed)
+        .and_then(|()| journal.ended().map_err(failed));
+    if let Err(error) = ended {
+        tracing::warn!(%error, "the end could not be made durable");
+    }
 }
 
 fn what_is_left(settings: &MountSettings, journal: &Journal) -> Result<Snapshot, DaemonError> {

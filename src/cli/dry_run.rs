@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::push::say_json;
 use super::tree::Tree;
 use super::{Error, FAILED, complain, say};
-use crate::journal::{JournalError, Known, View};
+use crate::journal::{JournalError, Known, Sighting, View};
 use crate::path::RelPath;
 use crate::remote::path_text;
 use crate::scan::{Different, Filter, Findings, Walker};
@@ -152,6 +152,11 @@ impl Findings for Plan {
         Ok(self.known(folder)?.remove(name))
     }
 
+    fn known_folders(&mut self, _folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError> {
+        // What is gone is not sent.
+        Ok(Vec::new())
+    }
+
     fn differs(
         &mut self,
         folder: &RelPath,
@@ -163,13 +168,14 @@ impl Findings for Plan {
             None => HashMap::new(),
         };
         for file in found {
-            let reason = match waiting.get(&file.name) {
+            let Sighting { name, stat, .. } = &file.sighting;
+            let reason = match waiting.get(name) {
                 _ if file.is_new => "new",
                 Some(Some(_)) => "failed before",
                 Some(None) => "left from before",
                 None => "changed",
             };
-            self.would_send(&folder.join(&file.name), file.stat.size, reason);
+            self.would_send(&folder.join(name), stat.size, reason);
         }
         Ok(())
     }

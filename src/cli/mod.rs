@@ -1,6 +1,7 @@
 //! The command line: one file a command, and what commands share. Translates what people write to
 //! settings, and what happened to sentences and exit codes; decides nothing else.
 
+mod accept;
 mod background;
 mod check;
 mod dry_run;
@@ -10,9 +11,11 @@ mod listed;
 mod log;
 mod mount;
 mod mounts;
+mod offline;
 mod preflight;
 mod progress;
 mod push;
+mod restore;
 mod retry;
 mod status;
 mod tree;
@@ -69,6 +72,8 @@ enum Command {
     Status(status::StatusArgs),
     Push(Box<push::PushArgs>),
     Retry(retry::RetryArgs),
+    Accept(accept::AcceptArgs),
+    Restore(Box<restore::RestoreArgs>),
     Verify(Box<verify::VerifyArgs>),
     Check(Box<check::CheckArgs>),
 }
@@ -85,6 +90,8 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Push(args) => push::run(*args),
         Command::Retry(args) => retry::run(args),
+        Command::Accept(args) => accept::run(args),
+        Command::Restore(args) => restore::run(*args),
         Command::Verify(args) => verify::run(*args),
         Command::Check(args) => check::run(*args),
     };

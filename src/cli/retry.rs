@@ -1,17 +1,13 @@
 //! `outboxfs retry`
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
+use super::offline::Offline;
 use super::tree::{self, Tree};
 use super::{Error, say};
-use crate::config::{self, Places, Settings};
+use crate::config::Settings;
 use crate::control::{self, Request};
-use crate::daemon::identity;
-use crate::daemon::lock::Lock;
-use crate::journal::{self, Journal, View};
 use crate::path::RelPath;
 use crate::status::counted;
 
@@ -79,30 +75,7 @@ fn retry(tree: &Tree, path: &Path) -> Result<(u64, bool), Error> {
 }
 
 fn by_ourselves(tree: &Tree, journal: &Path) -> Result<u64, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
-    let has_rows = View::open(journal)
-        .and_then(|view| view.meta())
-        .map_err(|error| failed(&error))?
-        .has_rows;
-    let settings = Settings {
-        journal: Some(journal.to_owned()),
-        ..Settings::default()
-    };
-    let directory = tree.directory.clone();
-    let settings = config::resolve(settings, directory.clone(), directory, &Places::from_env()?)?;
-    let directory = File::open(&settings.directory).map_err(|error| failed(&error))?;
-    let mut lock = Lock::acquire(&directory, &settings).map_err(|error| failed(&error))?;
-    lock.take_journal(&settings)
-        .map_err(|error| failed(&error))?;
-    let (device, inode) = identity(&directory).map_err(|error| failed(&error))?;
-    let journal = Journal::open(journal::Options {
-        path: settings.journal,
-        directory: settings.directory,
-        device,
-        inode,
-        settle: Duration::ZERO,
-        has_rows,
-    })
-    .map_err(|error| failed(&error))?;
-    journal.retry(&tree.below).map_err(|error| failed(&error))
+    let offline = Offline::open(tree, journal, Settings::default())?;
+    let retried = offline.journal.retry(&tree.below);
+    retried.map_err(|error| Error::Failed(error.to_string()))
 }

@@ -23,6 +23,7 @@
 mod alarm;
 mod backoff;
 mod busy;
+mod doubt;
 mod drain;
 mod health;
 mod lane;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use drain::Drained;
+pub(crate) use open::stat_file;
 pub use progress::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;

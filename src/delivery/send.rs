@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::doubt::{self, Verdict};
 use super::load::{LoadError, Loaded, load};
 use super::{Context, backoff};
 use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
 use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
-use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, media_type};
+use crate::remote::{Artifact, Body, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
 
 /// A file that was changed while it was read is looked at again after this long, milliseconds.
 const CHANGED: i64 = 500;
@@ -31,9 +32,18 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
             hash: loaded.hash,
         };
     }
+    let arrived = match doubt::judge(context, claim, &loaded).await {
+        Ok(Verdict::Send) => None,
+        Ok(Verdict::Arrived(proof)) => Some(proof),
+        Ok(Verdict::Suspect(why)) => {
+            tracing::warn!(path = %claim.path, why, "suspect");
+            return FileOutcome::Suspect { why };
+        }
+        Err(error) => return failed(context, claim, error).await,
+    };
     let started = std::time::Instant::now();
     let _uploading = context.progress.begin(&claim.path, loaded.stat.size);
-    match put_artifacts(context, claim, &loaded).await {
+    match put_artifacts(context, claim, &loaded, arrived).await {
         Ok(delivered) => {
             context.progress.arrived(loaded.stat.size);
             tracing::info!(
@@ -55,9 +65,10 @@ async fn put_artifacts(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    arrived: Option<Proof>,
 ) -> Result<Delivered, RemoteError> {
     let (original, thumbnail) = tokio::join!(
-        put_original(context, claim, loaded),
+        put_original(context, claim, loaded, arrived),
         put_thumbnail(context, claim, loaded)
     );
     let (thumbnail, dimensions) = thumbnail?;
@@ -75,7 +86,11 @@ async fn put_original(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    arrived: Option<Proof>,
 ) -> Result<Option<String>, RemoteError> {
+    if let Some(proof) = arrived {
+        return Ok(proof.etag);
+    }
     let put = Put {
         key: Key::new(Artifact::Original, &claim.path),
         body: loaded.body.clone(),
@@ -120,7 +135,9 @@ async fn put_thumbnail(
             ("original-blake3", loaded.hash.to_hex().to_string()),
         ],
     };
-    context.remote.put(put).await?;
+    if doubt::existing(context, claim, &put).await?.is_none() {
+        context.remote.put(put).await?;
+    }
     Ok((ThumbnailState::Delivered, Some(picture)))
 }
 

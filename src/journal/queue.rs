@@ -11,6 +11,13 @@ use crate::path::RelPath;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId(pub(super) i64);
 
+impl FileId {
+    /// What [`super::View::suspects`] goes on after to begin with this file.
+    pub(crate) fn before(self) -> Self {
+        Self(self.0 - 1)
+    }
+}
+
 /// Small files and large ones wait in lanes of their own, so that neither starves the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
@@ -28,6 +35,17 @@ pub struct FileClaim {
     pub remote_hash: Option<blake3::Hash>,
     /// Attempts before this one.
     pub attempts: u32,
+    /// Why the file has to be looked at before it is sent.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why a file may not be what the remote should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It waited with so many bytes when the machine went down.
+    Crashed { size: u64 },
+    /// It was found while the journal was rebuilt: the remote may have something newer.
+    Rebuilt,
 }
 
 /// What kind of file the delivered content is.
@@ -66,6 +84,8 @@ pub enum FileOutcome {
     Released { due: i64 },
     /// There is no such file any more; see [`super::Journal::gone`].
     Gone,
+    /// It looks damaged: not sent until somebody decides.
+    Suspect { why: String },
 }
 
 /// A claim and what became of it.
@@ -89,11 +109,12 @@ impl Store {
             id: i64,
             folder_id: i64,
             attempts: u32,
+            doubt: Option<Doubt>,
         }
         let due: Vec<Due> = self
             .conn
             .prepare_cached(
-                "SELECT file_id, folder_id, attempts FROM work
+                "SELECT file_id, folder_id, attempts, doubt, size FROM work
                  WHERE state = 0 AND large = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3",
             )?
             .query_map(params![large, now_ms(), limit as i64], |row| {
@@ -101,6 +122,13 @@ impl Store {
                     id: row.get(0)?,
                     folder_id: row.get(1)?,
                     attempts: row.get(2)?,
+                    doubt: match row.get(3)? {
+                        1 => Some(Doubt::Crashed {
+                            size: row.get::<_, i64>(4)? as u64,
+                        }),
+                        2 => Some(Doubt::Rebuilt),
+                        _ => None,
+                    },
                 })
             })?
             .collect::<Result<_, _>>()?;
@@ -115,11 +143,13 @@ impl Store {
             id,
             folder_id,
             attempts,
+            doubt,
         } in due
         {
             let folder = self.folder_path(folder_id)?;
             let mut claim = self.claim_file(id, &folder, attempts)?;
             claim.remote_hash.take_if(|_| moving);
+            claim.doubt = doubt;
             claims.push(claim);
         }
         let next_due = self
@@ -154,6 +184,7 @@ impl Store {
             path: folder.join(&name),
             remote_hash: hash.map(blake3::Hash::from_bytes),
             attempts,
+            doubt: None,
         })
     }
 
@@ -193,6 +224,7 @@ impl Store {
             FileOutcome::Failed { error } => self.troubled(id, 2, error, 0),
             FileOutcome::Released { due } => self.release(id, Some(*due)),
             FileOutcome::Gone => self.gone(id),
+            FileOutcome::Suspect { why } => self.suspect(id, why),
         }
     }
 

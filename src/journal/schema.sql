@@ -15,7 +15,18 @@ CREATE TABLE meta (
     -- Whether the last mount had a row sink. Without one, rows wait for a mount that has, and nobody
     -- waits for them.
     has_rows   INTEGER NOT NULL DEFAULT 0,
-    syncs      INTEGER NOT NULL DEFAULT 0   -- written by fsync, so that its commit has a page to sync
+    syncs      INTEGER NOT NULL DEFAULT 0,  -- written by fsync, so that its commit has a page to sync
+    -- The run of the machine (/proc/sys/kernel/random/boot_id) in which the directory was mounted.
+    -- NULL after an end that left everything on disk. Another run than now: the machine went down
+    -- under the mount.
+    boot       TEXT,
+    -- Set when that is found, until the scan that follows is through: files that changed before this
+    -- time and are not as recorded may be damaged.
+    crashed_at INTEGER,
+    -- The damaged journal that this one replaces, kept aside. Until the first scan is through, what
+    -- it finds is compared with the remote before it is sent.
+    replaces   TEXT,
+    rebuilding INTEGER NOT NULL DEFAULT 0
 );
 
 -- The tree. A rename of a folder changes one row here; its files follow through `expansion`.
@@ -72,6 +83,9 @@ CREATE TABLE work (
     due_at    INTEGER NOT NULL,             -- not before this time: settle time or retry
     queued_at INTEGER NOT NULL,             -- of the first change not yet delivered
     size      INTEGER NOT NULL,
+    -- 1: waited when the machine went down, and is sent only if it is whole; 2: found while the
+    -- journal was rebuilt, and replaces at the remote only what is older; 0: neither.
+    doubt     INTEGER NOT NULL DEFAULT 0,
     attempts  INTEGER NOT NULL DEFAULT 0,
     error     TEXT,                         -- of the last attempt
     failed_at INTEGER

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{JournalError, Options, now_ms};
+use super::{JournalError, Options, damage, now_ms};
 
 /// Tells a journal from any other SQLite database ("obxf", https://sqlite.org/fileformat.html §1.3.14).
-const APPLICATION_ID: i64 = 0x6f62_7866;
+pub(super) const APPLICATION_ID: i64 = 0x6f62_7866;
 
 /// Schema versions, oldest first: the n-th brings a journal from version n-1 to n.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
@@ -25,10 +25,45 @@ pub(super) struct Store {
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
     pub(super) folder_paths: HashMap<i64, crate::path::RelPath>,
+    /// As in `meta`.
+    pub(super) crashed_at: Option<i64>,
+    pub(super) rebuilding: bool,
 }
 
 impl Store {
+    /// Opens the database. One that is damaged is kept aside, and a new one takes its place.
     pub(super) fn open(options: &Options) -> Result<Self, JournalError> {
+        let reason = match Self::open_existing(options) {
+            Err(JournalError::Damaged(reason)) if damage::was_journal(&options.path) => reason,
+            Err(JournalError::Damaged(reason)) => {
+                return Err(JournalError::Unusable {
+                    path: options.path.display().to_string(),
+                    reason: format!(
+                        "{reason}; if it was a journal, move it away, and the next mount makes a new one from the directory"
+                    ),
+                });
+            }
+            result => return result,
+        };
+        let kept = damage::keep_aside(&options.path).map_err(|error| JournalError::Unusable {
+            path: options.path.display().to_string(),
+            reason: format!("it is damaged ({reason}) and cannot be kept aside: {error}"),
+        })?;
+        tracing::error!(
+            reason,
+            kept = %kept.display(),
+            "the journal is damaged: it is kept aside, and a new one is made from the directory"
+        );
+        let mut store = Self::open_existing(options)?;
+        store.conn.execute(
+            "UPDATE meta SET replaces = ?, rebuilding = 1",
+            [kept.to_string_lossy()],
+        )?;
+        store.rebuilding = true;
+        Ok(store)
+    }
+
+    fn open_existing(options: &Options) -> Result<Self, JournalError> {
         let path = options.path.as_path();
         let unusable = |reason: String| JournalError::Unusable {
             path: path.display().to_string(),
@@ -41,6 +76,8 @@ impl Store {
             settle_ms: options.settle.as_millis() as i64,
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
+            crashed_at: None,
+            rebuilding: false,
         };
         store.prepare(options).map_err(|error| match error {
             JournalError::Sqlite(reason) => unusable(reason),
@@ -53,6 +90,7 @@ impl Store {
         self.conn.busy_timeout(std::time::Duration::from_secs(5))?;
         let version = check_identity(&self.conn, &options.path)?;
         configure(&self.conn)?;
+        damage::look(&mut self.conn, &options.path)?;
         self.migrate(version, &options.path)?;
         self.claim_ownership(options)?;
         self.conn
@@ -62,6 +100,7 @@ impl Store {
             .execute("UPDATE work SET state = 0 WHERE state = 1", [])?;
         self.conn
             .execute("UPDATE folder SET row_state = 1 WHERE row_state = 3", [])?;
+        self.look_for_crash()?;
         self.conn.set_prepared_statement_cache_capacity(96);
         Ok(())
     }
@@ -137,12 +176,7 @@ pub(super) fn check_identity(conn: &Connection, path: &Path) -> Result<usize, Jo
     let read = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (id, version) = match (read("application_id"), read("user_version")) {
         (Ok(id), Ok(version)) => (id, version),
-        (Err(error), _) | (_, Err(error)) => {
-            return Err(unusable(&format!(
-                "{error}; if it is damaged, move it away, and the next mount makes a new one from \
-                 the directory"
-            )));
-        }
+        (Err(error), _) | (_, Err(error)) => return Err(error.into()),
     };
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (id, version, tables) {

@@ -202,6 +202,6 @@ impl Store {
         self.conn
             .prepare_cached("UPDATE file SET version = version + 1, hash = NULL WHERE id = ?")?
             .execute([id])?;
-        self.queue(id, due, now_ms())
+        self.queue_with(id, due, now_ms(), None)
     }
 }

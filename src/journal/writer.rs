@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rusqlite::Connection;
 
 use super::store::Store;
-use super::{Answer, Durability, JournalError, Op};
+use super::{Answer, Durability, JournalError, Op, damage};
 
 /// Requests that may wait for the writer before senders block.
 const BACKLOG: usize = 4096;
@@ -54,6 +54,7 @@ impl Writer {
         };
         let its_wake = wake.clone();
         let its_path = path.clone();
+        let journal_path = path.clone();
         let threads = vec![
             spawn("checkpoint", Box::new(move || checkpoint(&its_path, &due)))?,
             spawn(
@@ -61,6 +62,7 @@ impl Writer {
                 Box::new(move || {
                     Loop {
                         store,
+                        path: journal_path,
                         inbox,
                         checkpoints,
                         wake: its_wake,
@@ -122,6 +124,7 @@ impl Drop for Writer {
 /// The receiving side, owned by the thread.
 struct Loop {
     store: Store,
+    path: PathBuf,
     inbox: Receiver<Request>,
     checkpoints: Sender<()>,
     wake: std::sync::Arc<OnceLock<Wake>>,
@@ -176,6 +179,7 @@ impl Loop {
             }
             Err(error) => {
                 tracing::error!(%error, "the journal could not be written");
+                damage::note_damage(&self.path, &error);
                 for request in group {
                     (request.done)(Err(error.clone()));
                 }
@@ -291,12 +295,13 @@ impl Store {
                 self.conn
                     .prepare_cached("DELETE FROM scan WHERE path = ?")?
                     .execute([path.as_bytes()])?;
+                if path.is_root() {
+                    self.end_doubt()?;
+                }
             }
             Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
-            Op::Mounted => {
-                self.conn
-                    .execute("UPDATE meta SET mounted_at = ?", [super::now_ms()])?;
-            }
+            Op::Mounted => self.mounted()?,
+            Op::Ended => self.ended()?,
         }
         Ok(Answer::Done)
     }

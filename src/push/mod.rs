@@ -117,7 +117,14 @@ pub fn run(
         },
     )
     .map_err(failed)?;
-    let control = control::Server::start(journal.clone(), scan.handle(), control::Place::Bare);
+    let suspects = control::Suspects {
+        backing: duplicate(&directory)?,
+        remote: places.as_ref().map(|places| places.remote.clone()),
+        runtime: runtime.handle().clone(),
+        placed: Box::new(|_| ()),
+    };
+    let place = control::Place::Bare;
+    let control = control::Server::start(journal.clone(), scan.handle(), place, suspects);
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");
     }

@@ -9,18 +9,22 @@ use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Sta
 use rustix::io::Errno;
 
 use super::filter::{Filter, IGNORE_FILE, Ignores};
-use crate::journal::{FileStat, JournalError, Known};
+use super::hollow::is_hollow;
+use crate::journal::{FileStat, JournalError, Known, Sighting, now_ms};
 use crate::marker;
 use crate::path::RelPath;
+use crate::suspect;
 
 /// Rules in an `.outboxignore` beyond this are not read, bytes.
 const LONGEST_RULES: usize = 1 << 20;
 
-/// A file that is not known, or is known otherwise.
+/// Times of files may be ahead of the clock by this much, nanoseconds.
+const CLOCK_STEP: i64 = 2_000_000_000;
+
+/// A file that is not known, or is known otherwise, or was suspect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Different {
-    pub name: Vec<u8>,
-    pub stat: FileStat,
+    pub sighting: Sighting,
     pub is_new: bool,
 }
 
@@ -30,6 +34,9 @@ pub trait Findings {
     fn known(&mut self, folder: &RelPath) -> Result<HashMap<Vec<u8>, Known>, JournalError>;
 
     fn known_file(&mut self, folder: &RelPath, name: &[u8]) -> Result<Option<Known>, JournalError>;
+
+    /// The names of the known folders in a folder.
+    fn known_folders(&mut self, folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError>;
 
     /// Of a folder: files that differ from what is known, and names that are known and not there.
     /// Not called if there are neither.
@@ -161,6 +168,7 @@ impl Walker<'_> {
         // What is known is read first: what is removed in between is then merely missing twice,
         // while a file that is made in between would look unknown.
         let known = to.known(path)?;
+        let known_folders = to.known_folders(path)?;
         let fd = match self.open(path) {
             Ok(fd) => fd,
             // Removed or renamed meanwhile; who did that has told the journal, or the next scan sees it.
@@ -184,18 +192,39 @@ impl Walker<'_> {
             to.trouble(path, &error);
         }
         let Folder {
+            fd,
             ignores,
             known,
             found,
             children,
             ..
         } = folder;
+        for name in known_folders {
+            // What is listed or left out is there.
+            if children.binary_search(&name).is_err() && !is_there(fd.as_fd(), &name) {
+                self.gone_folder(path.join(&name), to)?;
+            }
+        }
         let missing: Vec<Vec<u8>> = known.into_keys().collect();
         if !found.is_empty() || !missing.is_empty() {
             to.differs(path, found, missing)?;
         }
         let children = children.into_iter().rev();
         folders.extend(children.map(|name| (path.join(&name), ignores.clone())));
+        Ok(())
+    }
+
+    /// A known folder that is not there, and so nothing of what was in it.
+    fn gone_folder(&self, path: RelPath, to: &mut dyn Findings) -> Result<(), JournalError> {
+        let mut folders = vec![path];
+        while let Some(path) = folders.pop() {
+            let missing: Vec<Vec<u8>> = to.known(&path)?.into_keys().collect();
+            let children = to.known_folders(&path)?;
+            folders.extend(children.iter().map(|name| path.join(name)));
+            if !missing.is_empty() {
+                to.differs(&path, Vec::new(), missing)?;
+            }
+        }
         Ok(())
     }
 
@@ -257,10 +286,18 @@ impl Walker<'_> {
                 && (known.size, known.mtime_ns, known.inode)
                     == (found.stat.size, found.stat.mtime_ns, found.stat.inode)
         });
-        if as_known || found.ctime_ns >= self.since {
+        let hollow = known
+            .filter(|known| known.size == found.stat.size && self.since != i64::MAX)
+            .and_then(|known| known.delivered)
+            .is_some_and(|hash| {
+                let may_be = found.has_holes() || !as_known;
+                may_be && is_hollow(folder.fd.as_fd(), name, as_known, &hash)
+            });
+        let recovered = known.is_some_and(|known| known.suspect);
+        if as_known && !hollow && !recovered || self.is_watched(found.ctime_ns) {
             return;
         }
-        if marker::is_ours(folder.fd.as_fd(), name) {
+        if marker::is_ours(folder.fd.as_fd(), name) || suspect::is_unfinished(name) {
             return;
         }
         let path = folder.path.join(name);
@@ -282,10 +319,20 @@ impl Walker<'_> {
             return to.trouble(&path, &error.into());
         }
         folder.found.push(Different {
-            name: name.to_vec(),
-            stat: found.stat,
+            sighting: Sighting {
+                name: name.to_vec(),
+                stat: found.stat,
+                ctime_ns: found.ctime_ns,
+                hollow,
+            },
             is_new: known.is_none(),
         });
+    }
+
+    /// Whether a file that changed at this time did so under the mount. A time that is yet to come
+    /// says nothing: the clock was set back.
+    fn is_watched(&self, ctime_ns: i64) -> bool {
+        ctime_ns >= self.since && ctime_ns <= now_ms() * 1_000_000 + CLOCK_STEP
     }
 
     /// The rules that hold in `folder`, its own not included if it is where the walk begins.
@@ -352,6 +399,20 @@ struct Found {
     is_folder: bool,
     stat: FileStat,
     ctime_ns: i64,
+    /// Bytes that the disk keeps of it.
+    allocated: u64,
+}
+
+impl Found {
+    /// Whether it may have holes; compressed files look the same.
+    fn has_holes(&self) -> bool {
+        self.allocated < self.stat.size
+    }
+}
+
+/// Whether there is a directory of that name.
+fn is_there(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+    matches!(stat(folder, name), Ok(Some(found)) if found.is_folder)
 }
 
 /// `None` if the entry is gone.
@@ -382,5 +443,6 @@ fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Found>> {
             links: u64::from(stat.stx_nlink),
         },
         ctime_ns: nanoseconds(stat.stx_ctime),
+        allocated: stat.stx_blocks.saturating_mul(512),
     }))
 }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::{Snapshot, failed, json, text};
 use crate::delivery::Progress;
 use crate::journal::{Journal, JournalError, View, now_ms};
+use crate::path::RelPath;
 
 /// Failures that a snapshot shows.
 const LAST_ERRORS: usize = 5;
@@ -84,7 +85,7 @@ impl Source {
     }
 
     /// The files of `.upload`: their names.
-    pub const FILES: &[&str] = &["status", "status.json", "failed"];
+    pub const FILES: &[&str] = &["status", "status.json", "failed", "suspect"];
 
     /// The content of one of [`Self::FILES`].
     pub fn read(&self, name: &str) -> Result<Option<String>, JournalError> {
@@ -97,6 +98,13 @@ impl Source {
                 .failures(LISTED)?
                 .iter()
                 .map(failed::line)
+                .collect(),
+            "suspect" => self
+                .view
+                .lock()
+                .suspects(&RelPath::root(), None, LISTED)?
+                .iter()
+                .map(failed::suspect_line)
                 .collect(),
             _ => return Ok(None),
         }))

@@ -116,7 +116,7 @@ fn counts(out: &mut String, snapshot: &Snapshot) {
     files("failed", failed, None, where_listed.to_owned());
     let suspect = snapshot.suspect_files;
     if suspect > 0 {
-        let why = "look damaged, so they are not uploaded".to_owned();
+        let why = "look damaged, so not sent: see .upload/suspect".to_owned();
         files("suspect", suspect, None, why);
     }
     if snapshot.queued_rows + snapshot.failed_rows > 0 {
