@@ -39,6 +39,9 @@ impl Store {
             self.conn
                 .execute("UPDATE work SET doubt = 1 WHERE doubt = 0", [])?;
         }
+        // Told until then.
+        self.conn
+            .execute("UPDATE meta SET replaces = NULL WHERE rebuilding = 0", [])?;
         (self.crashed_at, self.rebuilding) =
             self.conn
                 .query_row("SELECT crashed_at, rebuilding FROM meta", [], |row| {

@@ -272,7 +272,8 @@ impl Journal {
     /// Notes that a mount has begun, so that later ones don't refuse on a bad remote, and know
     /// whether the machine went down under this one.
     pub fn mounted(&self) -> Result<(), JournalError> {
-        self.ask_and_wait(Op::Mounted)
+        self.ask_and_wait_for(Op::Mounted, Durability::Synced)
+            .map(drop)
     }
 
     /// Notes that a mount has ended and that all local bytes are durable, and makes that durable.

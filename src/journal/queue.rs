@@ -98,6 +98,9 @@ pub struct Settlement {
     pub outcome: FileOutcome,
 }
 
+/// Nothing waits longer for its next attempt, milliseconds.
+pub(super) const LONGEST_WAIT: i64 = 60 * 60 * 1000;
+
 impl Store {
     pub(super) fn claim_files(
         &mut self,
@@ -156,7 +159,22 @@ impl Store {
             .conn
             .prepare_cached("SELECT min(due_at) FROM work WHERE state = 0 AND large = ?")?
             .query_row([large], |row| row.get(0))?;
+        let next_due = match next_due {
+            Some(due) if due > now_ms() + LONGEST_WAIT => Some(self.clock_was_set_back()?),
+            due => due,
+        };
         Ok(Claimed { claims, next_due })
+    }
+
+    /// What waits for a time that the clock has not nearly come to waits for now.
+    fn clock_was_set_back(&mut self) -> Result<i64, JournalError> {
+        let now = now_ms();
+        tracing::warn!("the clock was set back: what waited for a later time is due now");
+        self.conn.execute(
+            "UPDATE work SET due_at = ?1, queued_at = min(queued_at, ?1) WHERE state = 0 AND due_at > ?2",
+            params![now, now + LONGEST_WAIT],
+        )?;
+        Ok(now)
     }
 
     fn claim_file(

@@ -23,8 +23,8 @@ CREATE TABLE meta (
     -- Set when that is found, until the scan that follows is through: files that changed before this
     -- time and are not as recorded may be damaged.
     crashed_at INTEGER,
-    -- The damaged journal that this one replaces, kept aside. Until the first scan is through, what
-    -- it finds is compared with the remote before it is sent.
+    -- The damaged journal that this one replaces, kept aside; NULL again after the next start. Until
+    -- the first scan is through, what it finds is compared with the remote before it is sent.
     replaces   TEXT,
     rebuilding INTEGER NOT NULL DEFAULT 0
 );

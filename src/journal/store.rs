@@ -16,6 +16,9 @@ pub(super) const APPLICATION_ID: i64 = 0x6f62_7866;
 /// Schema versions, oldest first: the n-th brings a journal from version n-1 to n.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
+/// Hexadecimal digits of a mount's id.
+const ID_LENGTH: usize = 16;
+
 /// The writer's connection and what it keeps in memory beside it. Owned by the writer's thread.
 pub(super) struct Store {
     pub(super) conn: Connection,
@@ -135,9 +138,10 @@ impl Store {
             .optional()?;
         match owner {
             None => {
+                let mount_id = mount_id(&options.path, directory);
                 self.conn.execute(
                     "INSERT INTO meta (one, directory, device, inode, mount_id) VALUES (1, ?, ?, ?, ?)",
-                    params![directory, device, inode, new_mount_id()],
+                    params![directory, device, inode, mount_id],
                 )?;
             }
             Some((path, its_device, its_inode)) => {
@@ -216,6 +220,20 @@ fn make_private(path: &Path) -> std::io::Result<()> {
         .map(drop)
 }
 
-fn new_mount_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
+/// An id for the rows of the directory. It is kept beside the journal too, so that one that is lost
+/// does not make each row a second time.
+fn mount_id(journal: &Path, directory: &[u8]) -> String {
+    let kept = journal.with_extension("id");
+    let of_it = fs::read(&kept).ok().and_then(|text| {
+        let (id, its_directory) = text.split_at_checked(ID_LENGTH)?;
+        let id = String::from_utf8(id.to_vec()).ok()?;
+        (its_directory.strip_prefix(b" ")? == directory).then_some(id)
+    });
+    of_it.unwrap_or_else(|| {
+        let id = format!("{:0ID_LENGTH$x}", fastrand::u64(..));
+        if let Err(error) = fs::write(&kept, [id.as_bytes(), b" ", directory].concat()) {
+            tracing::warn!(%error, file = %kept.display(), "cannot be written");
+        }
+        id
+    })
 }

@@ -127,6 +127,23 @@ impl View {
         )?)
     }
 
+    /// Whether files are recorded, of another directory than that with this inode number.
+    pub fn has_files_of_another(&self, inode: u64) -> Result<bool, JournalError> {
+        Ok(self.conn.query_row(
+            "SELECT inode <> ? AND files > 0 FROM meta, total",
+            [inode as i64],
+            |row| row.get(0),
+        )?)
+    }
+
+    /// The damaged journal that this one replaces since the last start, if it does.
+    pub fn replaces(&self) -> Result<Option<String>, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached("SELECT replaces FROM meta")?
+            .query_row([], |row| row.get(0))?)
+    }
+
     /// In constant time.
     pub fn totals(&self) -> Result<Totals, JournalError> {
         Ok(self

@@ -22,7 +22,9 @@ pub use existing::prefix;
 use crate::config::MountSettings;
 use crate::control;
 use crate::daemon::lock::{Lock, State};
-use crate::daemon::{DaemonError, delivery_options, duplicate, failed, identity, open_directory};
+use crate::daemon::{
+    DaemonError, delivery_options, duplicate, failed, identity, open_directory, refuse_vanished,
+};
 use crate::delivery::{Delivery, Drained, Observer};
 use crate::journal::{self, Journal, JournalError};
 use crate::path::RelPath;
@@ -84,6 +86,7 @@ pub fn run(
     let settings = &job.settings;
     let directory = open_directory(settings)?;
     let mut lock = Lock::acquire(&directory, settings)?;
+    refuse_vanished(settings, &directory)?;
     let places = match job.scan_only {
         true => None,
         false => Some(runtime.block_on(Places::open(settings))?),

@@ -33,6 +33,9 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
         .oldest_waiting()?
         .map(|since| (now_ms() - since).max(0) as u64);
     snapshot.last_errors = view.failures(LAST_ERRORS)?;
+    snapshot.journal_error = view.replaces()?.map(|kept| {
+        format!("it was damaged and is kept as {kept}; this one is made from the directory and what the remote has")
+    });
     snapshot.safe_to_unplug = snapshot.is_all_delivered();
     Ok(())
 }

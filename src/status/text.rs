@@ -77,6 +77,7 @@ fn troubles(out: &mut String, snapshot: &Snapshot) {
     let troubles = [
         ("remote: ", &snapshot.remote_error),
         ("rows: ", &snapshot.rows_error),
+        ("journal: ", &snapshot.journal_error),
     ];
     for (what, error) in troubles {
         if let Some(error) = error {
