@@ -275,16 +275,34 @@ fn what_waited_when_the_machine_went_down_is_sent_only_if_it_is_whole() {
     for name in ["same", "shorter", "hollow", "new"] {
         fs::write(rig.pictures().join(name), "newer".repeat(9_000)).unwrap();
     }
+    // Truncated to be written anew, and no more.
+    set_len(&rig.pictures().join("half"), 0);
+    // Written anew, and the old one is back.
+    let older = fs::read(rig.pictures().join("zeroed")).unwrap();
+    fs::write(rig.pictures().join("temporary"), "z".repeat(older.len())).unwrap();
+    fs::rename(
+        rig.pictures().join("temporary"),
+        rig.pictures().join("zeroed"),
+    )
+    .unwrap();
     go_down(&rig);
+    fs::write(rig.pictures().join("older"), older).unwrap();
+    fs::rename(rig.pictures().join("older"), rig.pictures().join("zeroed")).unwrap();
     set_len(&rig.pictures().join("shorter"), 0);
     make_hollow(&rig.pictures().join("hollow"));
     set_len(&rig.pictures().join("new"), 4096);
     rig.mount();
     let now = at_rest(&rig);
-    assert_eq!(suspects(&rig), ["hollow", "new", "shorter"], "{now:?}");
+    assert_eq!(
+        suspects(&rig),
+        ["half", "hollow", "new", "shorter", "zeroed"],
+        "{now:?}"
+    );
     let after = contents(&rig.remote().join("original"));
     assert_eq!(after["shorter"], before["shorter"]);
-    assert_eq!(after["hollow"], before["hollow"]);
+    for name in ["half", "hollow", "zeroed"] {
+        assert_eq!(after[name], before[name]);
+    }
     assert!(!after.contains_key("new"));
     assert_eq!(rig.delivered("same"), "newer".repeat(9_000).as_bytes());
 

@@ -28,13 +28,28 @@ pub(super) async fn judge(
     let Some(doubt) = claim.doubt else {
         return Ok(Verdict::Send);
     };
-    let local = loaded.stat.size;
-    if let Doubt::Crashed { size } = doubt
-        && local < size
+    if let Doubt::Crashed {
+        size,
+        mtime_ns,
+        inode,
+        delivered,
+    } = doubt
     {
-        return Ok(Verdict::Suspect(format!(
-            "the machine went down: the local file is {local} bytes, {size} were closed"
-        )));
+        let local = &loaded.stat;
+        let as_recorded = (local.size, local.mtime_ns, local.inode) == (size, mtime_ns, inode);
+        let why = if local.size < size {
+            format!("the local file is {} bytes, {size} were closed", local.size)
+        } else if local.inode != inode || delivered && !as_recorded {
+            "the local file is not the one that was closed last".into()
+        } else if delivered && local.size == 0 {
+            // Truncated to be written anew, in most cases.
+            "the local file is empty, and what was delivered before was perhaps not".into()
+        } else {
+            String::new()
+        };
+        if !why.is_empty() {
+            return Ok(Verdict::Suspect(format!("the machine went down: {why}")));
+        }
     }
     let hollow = is_hollow(context, claim).await;
     let remote = match doubt {

@@ -4,7 +4,7 @@
 use rusqlite::params;
 
 use super::store::Store;
-use super::{JournalError, now_ms};
+use super::{Doubt, JournalError, now_ms};
 
 /// What names this run of the machine (random(4)); empty where the kernel does not tell.
 fn boot_id() -> String {
@@ -48,6 +48,28 @@ impl Store {
                     Ok((row.get(0)?, row.get(1)?))
                 })?;
         Ok(())
+    }
+
+    /// Why a claimed file is in doubt, by `work.doubt`.
+    pub(super) fn doubt(&self, id: i64, doubt: i64) -> Result<Option<Doubt>, JournalError> {
+        Ok(match doubt {
+            1 => Some(
+                self.conn
+                    .prepare_cached(
+                        "SELECT size, mtime_ns, inode, delivered > 0 FROM file WHERE id = ?",
+                    )?
+                    .query_row([id], |row| {
+                        Ok(Doubt::Crashed {
+                            size: row.get::<_, i64>(0)? as u64,
+                            mtime_ns: row.get(1)?,
+                            inode: row.get::<_, i64>(2)? as u64,
+                            delivered: row.get(3)?,
+                        })
+                    })?,
+            ),
+            2 => Some(Doubt::Rebuilt),
+            _ => None,
+        })
     }
 
     pub(super) fn mounted(&mut self) -> Result<(), JournalError> {

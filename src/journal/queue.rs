@@ -42,8 +42,15 @@ pub struct FileClaim {
 /// Why a file may not be what the remote should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// It waited with so many bytes when the machine went down.
-    Crashed { size: u64 },
+    /// It waited when the machine went down.
+    Crashed {
+        /// As it was recorded.
+        size: u64,
+        mtime_ns: i64,
+        inode: u64,
+        /// An earlier version was delivered.
+        delivered: bool,
+    },
     /// It was found while the journal was rebuilt: the remote may have something newer.
     Rebuilt,
 }
@@ -112,12 +119,12 @@ impl Store {
             id: i64,
             folder_id: i64,
             attempts: u32,
-            doubt: Option<Doubt>,
+            doubt: i64,
         }
         let due: Vec<Due> = self
             .conn
             .prepare_cached(
-                "SELECT file_id, folder_id, attempts, doubt, size FROM work
+                "SELECT file_id, folder_id, attempts, doubt FROM work
                  WHERE state = 0 AND large = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3",
             )?
             .query_map(params![large, now_ms(), limit as i64], |row| {
@@ -125,13 +132,7 @@ impl Store {
                     id: row.get(0)?,
                     folder_id: row.get(1)?,
                     attempts: row.get(2)?,
-                    doubt: match row.get(3)? {
-                        1 => Some(Doubt::Crashed {
-                            size: row.get::<_, i64>(4)? as u64,
-                        }),
-                        2 => Some(Doubt::Rebuilt),
-                        _ => None,
-                    },
+                    doubt: row.get(3)?,
                 })
             })?
             .collect::<Result<_, _>>()?;
@@ -152,7 +153,7 @@ impl Store {
             let folder = self.folder_path(folder_id)?;
             let mut claim = self.claim_file(id, &folder, attempts)?;
             claim.remote_hash.take_if(|_| moving);
-            claim.doubt = doubt;
+            claim.doubt = self.doubt(id, doubt)?;
             claims.push(claim);
         }
         let next_due = self

@@ -32,6 +32,12 @@ pub(super) fn parse_mtime(text: &str) -> Option<i64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }
 
+/// Where the content of an object goes: a file, or a [`blake3::Hasher`].
+pub type Sink<'a> = &'a mut (dyn Write + Send);
+
+/// Hears of the objects of a listing, in no particular order.
+pub type Each<'a> = &'a mut (dyn FnMut(Listed) + Send);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,9 +53,3 @@ mod tests {
         assert_eq!(parse_mtime("yesterday"), None);
     }
 }
-
-/// Where the content of an object goes: a file, or a [`blake3::Hasher`].
-pub type Sink<'a> = &'a mut (dyn Write + Send);
-
-/// Hears of the objects of a listing, in no particular order.
-pub type Each<'a> = &'a mut (dyn FnMut(Listed) + Send);
