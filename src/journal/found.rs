@@ -1,6 +1,6 @@
 //! What a scan finds becomes versions and work, or is suspect.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::apply::LARGE;
 use super::store::Store;
@@ -53,18 +53,24 @@ impl Store {
     fn add(&mut self, folder_id: i64, sighting: &Sighting) -> Result<bool, JournalError> {
         let Sighting { name, stat, .. } = sighting;
         let size = stat.size as i64;
-        let id: Option<i64> = self
+        // Without RETURNING, which makes a temporary table each time.
+        let added = self
             .conn
             .prepare_cached(
                 "INSERT INTO file (folder_id, name, version, size, mtime_ns, inode)
-                 VALUES (?1, ?2, 1, ?3, ?4, ?5) ON CONFLICT DO NOTHING RETURNING id",
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
             )?
-            .query_row(
-                params![folder_id, name, size, stat.mtime_ns, stat.inode as i64],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let Some(id) = id else { return Ok(false) };
+            .execute(params![
+                folder_id,
+                name,
+                size,
+                stat.mtime_ns,
+                stat.inode as i64
+            ])?;
+        if added == 0 {
+            return Ok(false);
+        }
+        let id = self.conn.last_insert_rowid();
         let now = now_ms();
         let doubt = if self.rebuilding { REBUILT } else { 0 };
         self.conn
