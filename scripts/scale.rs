@@ -38,6 +38,8 @@ async fn main() -> Result<()> {
         inode: metadata.ino(),
         settle: Duration::ZERO,
         has_rows: false,
+        sync_deletes: false,
+        priority: outboxfs::glob::Globs::default(),
     })?;
     let mut queued = journal.view()?.totals()?.queued_files;
     let mut took = Vec::new();

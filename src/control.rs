@@ -46,6 +46,8 @@ pub enum Request {
     Accept { path: String },
     /// Bring the remote's copies of suspect files back; the answer counts.
     Restore { path: String },
+    /// Deliver nothing from now on, or go on.
+    Pause { paused: bool },
 }
 
 impl Request {
@@ -219,6 +221,7 @@ fn act(request: &Request, shared: &Shared) -> Result<u64, String> {
     let result = match request {
         Request::Scan { path } => scan(path, shared),
         Request::Retry { path } => parse(path).and_then(|path| journal.retry(&path)),
+        Request::Pause { paused } => journal.pause(*paused).map(|()| 0),
         Request::Accept { path } => {
             parse(path).and_then(|path| suspect::accept(journal, &suspects.backing, &path))
         }

@@ -62,12 +62,20 @@ enum Event {
     Unmounted,
 }
 
+/// Delivery has time; who writes into the mount, and the threads that serve him, should not wait
+/// for it where processors are few.
+fn make_way_for_writers() {
+    // Without it all is slower, not wrong.
+    let _ = rustix::process::nice(10);
+}
+
 /// Mounts, calls `ready` once that is done, serves until unmounted or told to stop, drains; returns
 /// what is left.
 pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapshot, DaemonError> {
     // The runtime outlives all that runs on it, and its threads come after the fork of a daemon.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(make_way_for_writers)
         .build()
         .map_err(failed)?;
     let directory = open_directory(settings)?;
@@ -83,6 +91,8 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         inode,
         settle: settings.settle,
         has_rows: places.rows.is_some(),
+        sync_deletes: settings.sync_deletes,
+        priority: settings.priority.clone(),
     })
     .map_err(failed)?;
     let kept = journal.view().and_then(|view| view.replaces());
@@ -292,6 +302,14 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         workers: settings.workers,
         max_retries: settings.max_retries,
         settle: settings.settle,
+        backoff: delivery::Backoff {
+            base: settings.retry_delay,
+            cap: settings.max_retry_delay,
+        },
+        bwlimit: settings.bwlimit,
+        tps_limit: settings.tps_limit,
+        upload_hours: settings.upload_hours,
+        sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
         host: rustix::system::uname()
             .nodename()

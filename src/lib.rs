@@ -23,6 +23,7 @@ pub mod control;
 pub mod daemon;
 pub mod delivery;
 pub mod derive;
+pub mod glob;
 pub mod journal;
 pub mod marker;
 pub mod mount;

@@ -4,15 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use outboxfs::derive::thumbnail::ThumbnailState;
+use outboxfs::glob::Globs;
 use outboxfs::journal::{
-    Change, Delivered, Durability, Entry, FileClaim, FileOutcome, FileStat, Journal, JournalError,
-    Kind, Lane, Options, RowOutcome, ScannedFolder, Settlement, Sighting, View, now_ms,
+    Change, Deletion, DeletionOutcome, Delivered, Durability, Entry, FileClaim, FileOutcome,
+    FileStat, Journal, JournalError, Kind, Lane, Options, RowOutcome, ScannedFolder, Settlement,
+    Sighting, View, now_ms,
 };
 use outboxfs::path::RelPath;
 
 struct Fixture {
     dir: tempfile::TempDir,
     settle: Duration,
+    sync_deletes: bool,
+    priority: Vec<String>,
 }
 
 impl Fixture {
@@ -20,6 +24,8 @@ impl Fixture {
         Self {
             dir: tempfile::tempdir().unwrap(),
             settle: Duration::ZERO,
+            sync_deletes: false,
+            priority: Vec::new(),
         }
     }
 
@@ -31,6 +37,8 @@ impl Fixture {
             inode: 2,
             settle: self.settle,
             has_rows: true,
+            sync_deletes: self.sync_deletes,
+            priority: Globs::new(&self.priority).unwrap(),
         }
     }
 
@@ -465,8 +473,15 @@ async fn what_the_remote_has_under_an_old_key_says_nothing_of_the_new_one() {
         entry: Entry::Folder,
     };
     journal.record(renamed, Durability::Committed, |result| result.unwrap());
-    let claims = claim(&journal).await;
-    assert_eq!(claims.len(), 100);
+    // Nothing is claimed before all files of the folder are known under their new paths.
+    let claims = loop {
+        let claimed = journal.claim_files(Lane::Small, 400).await.unwrap();
+        match claimed.next_due {
+            Some(_) if claimed.claims.is_empty() => tokio::task::yield_now().await,
+            _ => break claimed.claims,
+        }
+    };
+    assert_eq!(claims.len(), 300);
     for claim in claims {
         assert!(claim.path.to_string().starts_with("b/"), "{claim:?}");
         assert_eq!(claim.remote_hash, None, "{claim:?}");
@@ -781,5 +796,185 @@ fn settlement(claim: &FileClaim, outcome: FileOutcome) -> Settlement {
         version: claim.version,
         path: claim.path.clone(),
         outcome,
+    }
+}
+
+fn with_deletions() -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.sync_deletes = true;
+    fixture
+}
+
+fn removed(journal: &Journal, name: &str) {
+    let path = path(name);
+    journal.record_and_wait(Change::Removed { path }).unwrap();
+}
+
+async fn deletions(journal: &Journal) -> Vec<Deletion> {
+    journal.claim_deletions(100).await.unwrap().claims
+}
+
+async fn rows_written(journal: &Journal) {
+    let rows = journal.claim_rows(9).await.unwrap().claims.into_iter();
+    let rows = rows.map(|row| (row, RowOutcome::Written)).collect();
+    journal.settle_rows(rows).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_object_is_deleted_after_the_row_that_shows_it() {
+    let fixture = with_deletions();
+    let journal = fixture.open();
+    for name in ["rig/a", "rig/b", "rig/in/c"] {
+        written(&journal, name, 1);
+    }
+    deliver_all(&journal, Kind::Picture).await;
+    rows_written(&journal).await;
+    removed(&journal, "rig/a");
+    assert!(deletions(&journal).await.is_empty());
+    rows_written(&journal).await;
+    assert_eq!(deletions(&journal).await[0].path, path("rig/a"));
+
+    removed(&journal, "rig/in/c");
+    let change = Change::FolderRemoved {
+        path: path("rig/in"),
+    };
+    journal.record_and_wait(change).unwrap();
+    rows_written(&journal).await;
+    assert!(deletions(&journal).await.is_empty());
+    let gone = journal.claim_gone_rows(9).await.unwrap().claims;
+    assert_eq!(gone[0].path, path("rig/in"));
+    let gone = gone.into_iter().map(|row| (row, RowOutcome::Written));
+    journal.settle_gone_rows(gone.collect()).await.unwrap();
+    assert_eq!(deletions(&journal).await[0].path, path("rig/in/c"));
+}
+
+#[tokio::test]
+async fn a_renamed_file_is_deleted_under_its_old_path_after_its_delivery() {
+    let fixture = with_deletions();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    deliver_all(&journal, Kind::Other).await;
+    journal
+        .record_and_wait(Change::Renamed {
+            from: path("a"),
+            to: path("b"),
+            entry: Entry::File(stat(1, 1)),
+        })
+        .unwrap();
+    assert!(deletions(&journal).await.is_empty());
+    let hash = blake3::hash(b"content");
+    let claimed = claim(&journal).await.remove(0);
+    let view = journal.view().unwrap();
+    let source = view.copy_source(claimed.id, &hash).unwrap().unwrap();
+    assert_eq!((source.path, source.renamed), (path("a"), true));
+    let done = delivered(&claimed, 1, Kind::Other);
+    journal.settle_files(vec![done]).await.unwrap();
+    let deletions = deletions(&journal).await;
+    assert_eq!(deletions[0].path, path("a"));
+    assert_eq!(view.totals().unwrap().queued_deletions, 1);
+    let done = vec![(deletions[0].id, DeletionOutcome::Deleted)];
+    journal.settle_deletions(done).await.unwrap();
+    assert_eq!(view.totals().unwrap().queued_deletions, 0);
+}
+
+#[tokio::test]
+async fn whoever_comes_to_a_path_takes_its_object_over() {
+    let fixture = with_deletions();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    deliver_all(&journal, Kind::Other).await;
+    removed(&journal, "a");
+    let claimed = deletions(&journal).await;
+    assert_eq!(claimed.len(), 1);
+    written(&journal, "a", 1);
+    // The old deletion ends, and that of the new file never begins.
+    let done = vec![(claimed[0].id, DeletionOutcome::Released { due: 0 })];
+    journal.settle_deletions(done).await.unwrap();
+    assert!(deletions(&journal).await.is_empty());
+    // What was never delivered may yet have taken over something that was.
+    removed(&journal, "a");
+    assert_eq!(deletions(&journal).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_mount_that_does_not_delete_keeps_what_is_at_the_remote() {
+    let mut fixture = with_deletions();
+    let journal = fixture.open();
+    written(&journal, "a", 1);
+    deliver_all(&journal, Kind::Other).await;
+    removed(&journal, "a");
+    drop(journal);
+    fixture.sync_deletes = false;
+    drop(fixture.open());
+    fixture.sync_deletes = true;
+    assert!(deletions(&fixture.open()).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_has_priority_is_claimed_first() {
+    let mut fixture = Fixture::new();
+    let journal = fixture.open();
+    for name in ["1.nef", "2.jpg", "in/3.jpg", "4.nef", "first/5.nef"] {
+        written(&journal, name, 1);
+    }
+    drop(journal);
+    let first = async |journal: &Journal| {
+        let claimed = journal.claim_files(Lane::Small, 3).await.unwrap();
+        paths(&claimed.claims)
+    };
+    // Also of what waits since before it was said.
+    fixture.priority = vec!["*.jpg".to_owned(), "first/".to_owned()];
+    let journal = fixture.open();
+    assert_eq!(first(&journal).await, ["2.jpg", "first/5.nef", "in/3.jpg"]);
+    written(&journal, "6.nef", 1);
+    written(&journal, "7.jpg", 1);
+    assert_eq!(first(&journal).await, ["1.nef", "4.nef", "7.jpg"]);
+    assert_eq!(first(&journal).await, ["6.nef"]);
+}
+
+#[tokio::test]
+async fn in_a_growing_queue_nothing_waits_longer_than_what_came_before_it() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    let mut waiting: std::collections::BTreeMap<String, usize> = Default::default();
+    let mut written_files = 0;
+    let mut random = fastrand::Rng::with_seed(1);
+    for round in 0..150 {
+        // More comes than goes, some of it fails and some is written again.
+        for _ in 0..6 {
+            let name = format!("{written_files}");
+            written(&journal, &name, 1);
+            waiting.insert(name, round);
+            written_files += 1;
+        }
+        if let Some(again) = waiting.keys().next().cloned().filter(|_| round % 5 == 0) {
+            written(&journal, &again, 2);
+        }
+        let claims = journal.claim_files(Lane::Small, 4).await.unwrap().claims;
+        let oldest = waiting.values().min().copied().unwrap();
+        let claimed: Vec<usize> = claims
+            .iter()
+            .map(|claim| waiting[&claim.path.to_string()])
+            .collect();
+        assert!(
+            claimed.iter().any(|since| *since <= oldest + 1),
+            "round {round}: {claimed:?} claimed while one waits since {oldest}"
+        );
+        let mut settlements = Vec::new();
+        for claim in claims {
+            if random.usize(..10) == 0 {
+                let outcome = FileOutcome::Retry {
+                    error: "later".into(),
+                    due: now_ms(),
+                };
+                waiting.insert(claim.path.to_string(), round);
+                settlements.push(settlement(&claim, outcome));
+            } else {
+                waiting.remove(&claim.path.to_string());
+                settlements.push(delivered(&claim, 1, Kind::Other));
+            }
+        }
+        journal.settle_files(settlements).await.unwrap();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

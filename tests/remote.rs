@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use outboxfs::path::RelPath;
 use outboxfs::remote::{
-    Artifact, Body, Environment, Key, Listed, Put, Remote, RemoteError, RemoteErrorKind, open_with,
+    Artifact, Body, Copy, Described, Environment, Key, Listed, Put, Remote, RemoteError,
+    RemoteErrorKind, open_with,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -62,6 +63,11 @@ suite![
     what_is_there_can_be_asked_for,
     what_is_there_can_be_read,
     what_is_deleted_is_gone,
+    many_are_deleted_at_once,
+    what_is_there_is_copied,
+    a_copy_can_be_described_anew,
+    a_large_object_is_copied,
+    what_is_not_there_or_other_is_not_copied,
     urls_lead_to_the_object,
 ];
 
@@ -136,6 +142,104 @@ async fn what_is_deleted_is_gone(place: &Place) {
         place.remote.delete(&key(b"a")).await.unwrap();
     }
     place.assert_only(&["original/b"]).await;
+}
+
+async fn many_are_deleted_at_once(place: &Place) {
+    let count = 40;
+    let kept = put("in/kept", b"x");
+    place.remote.put(kept).await.unwrap();
+    let mut keys = vec![key(b"never there"), key(b"nor/there")];
+    for i in 0..count {
+        let put = put(&format!("in/{}/<&{i}>", i % 3), b"x");
+        keys.push(put.key.clone());
+        place.remote.put(put).await.unwrap();
+    }
+    for _ in 0..2 {
+        let answers = place.remote.delete_all(&keys).await;
+        assert_eq!(answers.len(), keys.len());
+        for (answer, key) in answers.into_iter().zip(&keys) {
+            answer.unwrap_or_else(|error| panic!("{key}: {error}"));
+        }
+    }
+    place.assert_only(&["original/in/kept"]).await;
+    if let Server::Directory(dir) = &place.server {
+        let folders = std::fs::read_dir(dir.path().join("original/in")).unwrap();
+        assert_eq!(folders.count(), 1, "empty folders are left");
+    }
+}
+
+fn copy(from: &str, to: &str, content: &[u8]) -> Copy {
+    Copy {
+        from: key(from.as_bytes()),
+        to: key(to.as_bytes()),
+        expected: ("blake3", blake3::hash(content).to_hex().to_string()),
+        described: None,
+    }
+}
+
+async fn what_is_there_is_copied(place: &Place) {
+    let mut first = put("a/b ä+%.jpg", b"content");
+    first.content_type = "image/jpeg".to_owned();
+    first.metadata = vec![("mtime", "1700000000.5".to_owned())];
+    place.remote.put(first).await.unwrap();
+    for to in ["c/d", "a/e"] {
+        // Twice: a copy whose answer was lost is made again.
+        for _ in 0..2 {
+            let copy = copy("a/b ä+%.jpg", to, b"content");
+            let proof = place.remote.copy(&copy).await.unwrap().expect("copied");
+            let info = place.remote.head(&copy.to).await.unwrap().unwrap();
+            assert_eq!(info.etag, proof.etag);
+            assert_eq!(info.blake3, Some(blake3::hash(b"content")));
+        }
+        let stored = place.read(&format!("original/{to}")).await.unwrap();
+        assert_eq!(stored.bytes, b"content");
+        assert_eq!(stored.content_type, "image/jpeg");
+        assert_eq!(stored.metadata["mtime"], "1700000000.5");
+    }
+}
+
+async fn a_copy_can_be_described_anew(place: &Place) {
+    place.remote.put(put("a.tmp", b"content")).await.unwrap();
+    let mut copy = copy("a.tmp", "a.jpg", b"content");
+    copy.described = Some(Described {
+        content_type: "image/jpeg".to_owned(),
+        hash: blake3::hash(b"content"),
+        metadata: vec![("mtime", "7.5".to_owned())],
+    });
+    assert!(place.remote.copy(&copy).await.unwrap().is_some());
+    let stored = place.read("original/a.jpg").await.unwrap();
+    assert_eq!(stored.bytes, b"content");
+    assert_eq!(stored.content_type, "image/jpeg");
+    assert_eq!(stored.metadata["mtime"], "7.5");
+    assert_eq!(
+        stored.metadata["blake3"],
+        blake3::hash(b"content").to_hex().as_str()
+    );
+}
+
+/// So large that S3 copies it in parts.
+async fn a_large_object_is_copied(place: &Place) {
+    let content = noise(70 * MIB + 3);
+    place.remote.put(put_file("film", &content)).await.unwrap();
+    let copy = copy("film", "copied", &content);
+    let proof = place.remote.copy(&copy).await.unwrap().expect("copied");
+    let info = place.remote.head(&copy.to).await.unwrap().unwrap();
+    assert_eq!(info.etag, proof.etag);
+    assert!(place.read("original/copied").await.unwrap().bytes == content);
+    place
+        .assert_only(&["original/copied", "original/film"])
+        .await;
+}
+
+async fn what_is_not_there_or_other_is_not_copied(place: &Place) {
+    place.remote.put(put("a", b"content")).await.unwrap();
+    for copy in [
+        copy("none", "b", b"content"),
+        copy("a", "b", b"other content"),
+    ] {
+        assert_eq!(place.remote.copy(&copy).await.unwrap(), None);
+    }
+    place.assert_only(&["original/a"]).await;
 }
 
 async fn a_second_put_replaces_the_first(place: &Place) {

@@ -91,6 +91,44 @@ async fn a_completed_upload_whose_answer_is_lost_is_done() {
     assert!(read(&server, "large").await == content);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_carry_only_checksums_that_the_service_knows() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    for (provider, newer) in [("ceph", false), ("other", true)] {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = seen.clone();
+        let proxy = Proxy::start(
+            &server.endpoint,
+            Box::new(move |request| {
+                if request.method() == "POST" {
+                    let headers = request.headers();
+                    assert!(headers.contains_key("content-md5"));
+                    assert_eq!(headers.contains_key("x-amz-checksum-crc32"), newer);
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                None
+            }),
+        );
+        let url = format!(
+            "s3://{}/f?endpoint={}&provider={provider}",
+            s3::BUCKET,
+            proxy.endpoint
+        );
+        let url = Url::parse(&url).unwrap();
+        let remote = open_with(&url, &server.environment()).await.unwrap();
+        let puts = ["a", "b"].map(|name| put(name, b"x".to_vec()));
+        for put in puts.clone() {
+            remote.put(put).await.unwrap();
+        }
+        for answer in remote.delete_all(&puts.map(|put| put.key)).await {
+            answer.unwrap();
+        }
+        assert_eq!(seen.load(Ordering::Relaxed), 1);
+    }
+}
+
 /// A line that dies half way through a large file, and another daemon later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_file_goes_on_where_it_was_broken_off() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::offline::Offline;
+use super::journal::Offline;
 use super::tree::{self, Tree};
 use super::{Error, say};
 use crate::config::Settings;

@@ -152,8 +152,8 @@ impl Findings for Plan {
         Ok(self.known(folder)?.remove(name))
     }
 
+    /// What is gone is not sent.
     fn known_folders(&mut self, _folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError> {
-        // What is gone is not sent.
         Ok(Vec::new())
     }
 

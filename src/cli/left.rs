@@ -16,6 +16,11 @@ pub fn sentence(snapshot: &Snapshot) -> Option<String> {
         (snapshot.suspect_files, "suspect files".to_owned()),
         (snapshot.queued_rows, "rows to write".to_owned()),
         (snapshot.failed_rows, "failed rows".to_owned()),
+        (
+            snapshot.queued_deletions,
+            "files to delete at the remote".to_owned(),
+        ),
+        (snapshot.failed_deletions, "failed deletions".to_owned()),
     ];
     let mut left: Vec<String> = counted
         .into_iter()
@@ -29,10 +34,12 @@ pub fn sentence(snapshot: &Snapshot) -> Option<String> {
         left.push("a renamed folder's files to queue".to_owned());
     }
     let mut text = format!("left: {}", left.join(", "));
-    let resumable = snapshot.queued_files + snapshot.queued_rows > 0
+    let resumable = snapshot.queued_files + snapshot.queued_rows + snapshot.queued_deletions > 0
         || snapshot.scanning.is_some()
         || snapshot.expanding;
-    if resumable {
+    if let Some(why) = &snapshot.waits_for {
+        text += &format!("; {why}");
+    } else if resumable {
         text += &format!("; 'outboxfs mount {}' resumes", snapshot.directory);
     }
     Some(text)

@@ -6,12 +6,13 @@ mod background;
 mod check;
 mod dry_run;
 mod holders;
+mod journal;
 mod left;
 mod listed;
 mod log;
 mod mount;
 mod mounts;
-mod offline;
+mod pause;
 mod preflight;
 mod progress;
 mod push;
@@ -74,6 +75,8 @@ enum Command {
     Retry(retry::RetryArgs),
     Accept(accept::AcceptArgs),
     Restore(Box<restore::RestoreArgs>),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     Verify(Box<verify::VerifyArgs>),
     Check(Box<check::CheckArgs>),
 }
@@ -93,6 +96,8 @@ pub fn run() -> ExitCode {
         Command::Retry(args) => retry::run(args),
         Command::Accept(args) => accept::run(args),
         Command::Restore(args) => restore::run(*args),
+        Command::Pause(args) => pause::pause(args),
+        Command::Resume(args) => pause::resume(args),
         Command::Verify(args) => verify::run(*args),
         Command::Check(args) => check::run(*args),
     };

@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::offline::Offline;
 use super::tree::{self, Tree};
 use super::{Error, say};
-use crate::config::Settings;
 use crate::control::{self, Request};
 use crate::path::RelPath;
 use crate::status::counted;
@@ -75,7 +73,5 @@ fn retry(tree: &Tree, path: &Path) -> Result<(u64, bool), Error> {
 }
 
 fn by_ourselves(tree: &Tree, journal: &Path) -> Result<u64, Error> {
-    let offline = Offline::open(tree, journal, Settings::default())?;
-    let retried = offline.journal.retry(&tree.below);
-    retried.map_err(|error| Error::Failed(error.to_string()))
+    super::journal::with_journal(tree, journal, |journal| journal.retry(&tree.below))
 }

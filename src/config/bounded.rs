@@ -11,6 +11,8 @@ pub struct Bounded<const MIN: i64, const MAX: i64>(i64);
 pub type Workers = Bounded<1, 256>;
 /// Milliseconds that a change rests before it is delivered; at most an hour.
 pub type SettleMs = Bounded<0, 3_600_000>;
+/// Requests a second.
+pub type TpsLimit = Bounded<1, 100_000>;
 /// Attempts after the first one.
 pub type MaxRetries = Bounded<0, 1_000>;
 

@@ -1,8 +1,11 @@
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 /// A number of bytes as people write it: `1500`, `500K`, `20M`, `1.5G`, `4GiB`. K, M, G and T are
 /// powers of 1,000, Ki, Mi, Gi and Ti of 1,024; a B at the end changes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Bytes(u64);
 
 impl Bytes {
@@ -36,6 +39,14 @@ impl FromStr for Bytes {
             _ => return Err(wrong()),
         };
         Ok(Self((number * base.pow(power) as f64) as u64))
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

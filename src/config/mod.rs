@@ -6,16 +6,20 @@
 mod bounded;
 mod bytes;
 mod file;
+mod hours;
 mod places;
 mod resolve;
 mod settings;
+mod span;
 mod urls;
 
-pub use bounded::{MaxRetries, SettleMs, Workers};
+pub use bounded::{MaxRetries, SettleMs, TpsLimit, Workers};
 pub use bytes::Bytes;
+pub use hours::Hours;
 pub use places::Places;
 pub use resolve::{MountSettings, resolve};
 pub use settings::Settings;
+pub use span::Span;
 pub use urls::{RemoteUrl, RowsUrl};
 
 /// What is wrong with the settings: one sentence that says what to do.

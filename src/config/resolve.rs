@@ -7,12 +7,18 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{ConfigError, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Workers};
+use super::{
+    Bytes, ConfigError, Hours, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Span,
+    Workers,
+};
+use crate::glob::Globs;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
 const WORKERS: Workers = Workers::new(8);
 const SETTLE: SettleMs = SettleMs::new(500);
 const MAX_RETRIES: MaxRetries = MaxRetries::new(8);
+const RETRY_DELAY: Span = Span::new(Duration::from_secs(1));
+const MAX_RETRY_DELAY: Span = Span::new(Duration::from_secs(300));
 /// The rows of a remote that is a directory lie in it, beside `original` and `thumbnail`.
 const ROWS_FILE: &str = "rows.db";
 
@@ -35,6 +41,17 @@ pub struct MountSettings {
     pub settle: Duration,
     /// Attempts after the first one.
     pub max_retries: u32,
+    /// The first pause between two attempts, and the longest.
+    pub retry_delay: Duration,
+    pub max_retry_delay: Duration,
+    /// Bytes and requests a second, if they are limited.
+    pub bwlimit: Option<u64>,
+    pub tps_limit: Option<u64>,
+    pub upload_hours: Option<Hours>,
+    /// Whether what is deleted here is deleted at the remote.
+    pub sync_deletes: bool,
+    /// What is delivered first.
+    pub priority: Globs,
     /// Whether the kernel may read and write the backing files by itself, where it can.
     pub passthrough: bool,
     pub allow_other: bool,
@@ -114,11 +131,28 @@ pub fn resolve(
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
         settle: Duration::from_millis(settings.settle.unwrap_or(SETTLE).get() as u64),
         max_retries: settings.max_retries.unwrap_or(MAX_RETRIES).get() as u32,
+        retry_delay: settings.retry_delay.unwrap_or(RETRY_DELAY).get(),
+        max_retry_delay: settings.max_retry_delay.unwrap_or(MAX_RETRY_DELAY).get(),
+        bwlimit: bwlimit(settings.bwlimit)?,
+        tps_limit: settings.tps_limit.map(|limit| limit.get().unsigned_abs()),
+        upload_hours: settings.upload_hours,
+        sync_deletes: settings.sync_deletes.unwrap_or(false),
+        priority: Globs::new(&settings.priority.unwrap_or_default()).map_err(ConfigError)?,
         passthrough: !settings.no_passthrough.unwrap_or(false),
         allow_other: settings.allow_other.unwrap_or(false),
         directory,
         mountpoint,
     })
+}
+
+fn bwlimit(limit: Option<Bytes>) -> Result<Option<u64>, ConfigError> {
+    match limit.map(Bytes::get) {
+        Some(0) => Err(ConfigError(
+            "--bwlimit 0 would send nothing; leave it out for no limit, or use 'outboxfs pause'"
+                .to_owned(),
+        )),
+        limit => Ok(limit),
+    }
 }
 
 fn journal_file(path: &Path) -> Result<PathBuf, ConfigError> {

@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
-use super::{MaxRetries, RemoteUrl, RowsUrl, SettleMs, Workers};
+use super::{Bytes, Hours, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit, Workers};
 
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
 /// `OUTBOXFS_MAX_RETRIES` and the key `max-retries` in one.
@@ -53,7 +56,7 @@ pub struct Settings {
     )]
     pub journal: Option<PathBuf>,
 
-    /// Uploads at a time, 1 to 256. [default: 8]
+    /// Uploads at a time, 1 to 256; fewer while the remote asks to slow down. [default: 8]
     #[arg(long, value_name = "N", env = "OUTBOXFS_WORKERS", hide_env = true)]
     pub workers: Option<Workers>,
 
@@ -66,6 +69,63 @@ pub struct Settings {
     /// [default: 8]
     #[arg(long, value_name = "N", env = "OUTBOXFS_MAX_RETRIES", hide_env = true)]
     pub max_retries: Option<MaxRetries>,
+
+    /// The pause before a failed upload is tried again: up to this long the first time, twice as
+    /// long each further time, chosen at random. [default: 1s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTBOXFS_RETRY_DELAY",
+        hide_env = true
+    )]
+    pub retry_delay: Option<Span>,
+
+    /// The longest of these pauses. [default: 5m]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTBOXFS_MAX_RETRY_DELAY",
+        hide_env = true
+    )]
+    pub max_retry_delay: Option<Span>,
+
+    /// Bytes a second that are sent at most, by all uploads together: 500K, 10M, 1.5MiB.
+    #[arg(long, value_name = "RATE", env = "OUTBOXFS_BWLIMIT", hide_env = true)]
+    pub bwlimit: Option<Bytes>,
+
+    /// Requests a second that are made at most.
+    #[arg(long, value_name = "N", env = "OUTBOXFS_TPS_LIMIT", hide_env = true)]
+    pub tps_limit: Option<TpsLimit>,
+
+    /// Deliver at these hours of the day only, local time: 22:00-06:00.
+    #[arg(
+        long,
+        value_name = "HOURS",
+        env = "OUTBOXFS_UPLOAD_HOURS",
+        hide_env = true
+    )]
+    pub upload_hours: Option<Hours>,
+
+    /// Delete at the remote what is deleted here, the old names of what is renamed, and the rows of
+    /// folders that are gone. Without it the remote keeps everything.
+    #[arg(
+        long,
+        env = "OUTBOXFS_SYNC_DELETES",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub sync_deletes: Option<bool>,
+
+    /// Deliver what matches this glob (rules of .gitignore) before everything else; may be given
+    /// several times.
+    #[arg(long, value_name = "GLOB", env = "OUTBOXFS_PRIORITY", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub priority: Option<Vec<String>>,
 
     /// Let reads and writes go through the daemon even where the kernel could do without it.
     #[arg(
@@ -108,6 +168,13 @@ impl Settings {
             workers: self.workers.or(weaker.workers),
             settle: self.settle.or(weaker.settle),
             max_retries: self.max_retries.or(weaker.max_retries),
+            retry_delay: self.retry_delay.or(weaker.retry_delay),
+            max_retry_delay: self.max_retry_delay.or(weaker.max_retry_delay),
+            bwlimit: self.bwlimit.or(weaker.bwlimit),
+            tps_limit: self.tps_limit.or(weaker.tps_limit),
+            upload_hours: self.upload_hours.or(weaker.upload_hours),
+            sync_deletes: self.sync_deletes.or(weaker.sync_deletes),
+            priority: self.priority.or(weaker.priority),
             no_passthrough: self.no_passthrough.or(weaker.no_passthrough),
             allow_other: self.allow_other.or(weaker.allow_other),
         }
@@ -115,35 +182,38 @@ impl Settings {
 }
 
 /// `rows = "URL"` and `rows = ["URL", "URL"]`.
-fn one_or_several<'de, D: serde::Deserializer<'de>>(
-    value: D,
-) -> Result<Option<Vec<RowsUrl>>, D::Error> {
-    struct OneOrSeveral;
+fn one_or_several<'de, D, T>(value: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    struct OneOrSeveral<T>(PhantomData<T>);
 
-    impl<'de> serde::de::Visitor<'de> for OneOrSeveral {
-        type Value = Vec<RowsUrl>;
+    impl<'de, T: FromStr<Err: fmt::Display>> serde::de::Visitor<'de> for OneOrSeveral<T> {
+        type Value = Vec<T>;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a URL or a list of URLs")
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
         }
 
-        fn visit_str<E: serde::de::Error>(self, url: &str) -> Result<Self::Value, E> {
-            url.parse().map(|url| vec![url]).map_err(E::custom)
+        fn visit_str<E: serde::de::Error>(self, one: &str) -> Result<Self::Value, E> {
+            one.parse().map(|one| vec![one]).map_err(E::custom)
         }
 
         fn visit_seq<A: serde::de::SeqAccess<'de>>(
             self,
             mut list: A,
         ) -> Result<Self::Value, A::Error> {
-            let mut urls = Vec::new();
-            while let Some(url) = list.next_element()? {
-                urls.push(url);
+            let mut several = Vec::new();
+            while let Some(one) = list.next_element::<String>()? {
+                several.push(one.parse().map_err(serde::de::Error::custom)?);
             }
-            Ok(urls)
+            Ok(several)
         }
     }
 
-    value.deserialize_any(OneOrSeveral).map(Some)
+    value.deserialize_any(OneOrSeveral(PhantomData)).map(Some)
 }
 
 #[cfg(test)]

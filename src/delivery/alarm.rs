@@ -10,6 +10,7 @@ pub(super) struct Alarms {
     pub small: Notify,
     pub large: Notify,
     pub rows: Notify,
+    pub deletions: Notify,
     /// Draining: nothing settles any more.
     hurried: watch::Sender<bool>,
 }
@@ -17,7 +18,7 @@ pub(super) struct Alarms {
 impl Alarms {
     /// The journal has new work.
     pub(super) fn ring(&self) {
-        for bell in [&self.small, &self.large, &self.rows] {
+        for bell in [&self.small, &self.large, &self.rows, &self.deletions] {
             bell.notify_one();
         }
     }
@@ -26,6 +27,12 @@ impl Alarms {
     pub(super) fn hurry(&self) {
         self.hurried.send_replace(true);
         self.ring();
+    }
+
+    /// Returns once there is a hurry.
+    pub(super) async fn hurried(&self) {
+        // Fails only when the sender is gone, and it is ours.
+        let _ = self.hurried.subscribe().wait_for(|hurried| *hurried).await;
     }
 }
 
@@ -39,13 +46,11 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
-        let mut hurried = self.alarms.hurried.subscribe();
         let changed = async {
             bell.notified().await;
             tokio::select! {
                 () = tokio::time::sleep(self.options.settle) => {}
-                // Fails only when the sender is gone, and it is ours.
-                _ = hurried.wait_for(|hurried| *hurried) => {}
+                () = self.alarms.hurried() => {}
             }
         };
         let mut stop = self.stop.clone();

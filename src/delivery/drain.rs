@@ -31,6 +31,9 @@ impl Delivery {
             if totals.is_drained() {
                 return Ok(Drained::Empty);
             }
+            if totals.paused {
+                return Ok(Drained::Stalled);
+            }
             let now = (self.context.progress.arrived_files(), totals);
             let large_on_the_way =
                 !self.context.health.is_away() && !self.context.progress.uploading().is_empty();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
+use super::gate::{Gate, Place};
 use super::{Context, load, send};
 use crate::journal::{FileClaim, FileOutcome, Lane, Settlement, now_ms};
 
@@ -16,18 +17,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BUSY: i64 = 50;
 
 pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sender<Settlement>) {
-    let (places, bell) = match lane {
-        Lane::Small => (context.options.workers, &context.alarms.small),
-        Lane::Large => (context.options.workers.div_ceil(4), &context.alarms.large),
+    let (gate, bell) = match lane {
+        Lane::Small => (&context.small, &context.alarms.small),
+        Lane::Large => (&context.large, &context.alarms.large),
     };
-    let places = Arc::new(Semaphore::new(places));
     let mut stop = context.stop.clone();
     while !context.is_stopping() {
-        let permits = tokio::select! {
-            permits = take(&context, &places) => permits,
+        let places = tokio::select! {
+            places = take(&context, gate) => places,
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        let mut claimed = match context.journal.claim_files(lane, permits.len()).await {
+        let mut claimed = match context.journal.claim_files(lane, places.len()).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::error!(%error, "nothing can be claimed from the journal");
@@ -36,17 +36,17 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
             }
         };
         if claimed.claims.is_empty() {
-            drop(permits);
+            drop(places);
             if !context.wait_for_work(bell, claimed.next_due).await {
                 return;
             }
             continue;
         }
-        for (claim, permit) in claimed.claims.drain(..).zip(permits) {
+        for (claim, place) in claimed.claims.drain(..).zip(places) {
             let (context, outcomes) = (context.clone(), outcomes.clone());
             tokio::spawn(async move {
                 let settlement = deliver(&context, claim).await;
-                drop(permit);
+                drop(place);
                 if let Some(settlement) = settlement {
                     // The settler ends after all senders; only a stopped runtime closes it.
                     let _ = outcomes.send(settlement).await;
@@ -56,28 +56,21 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
     }
 }
 
-/// Places for the next files: one at least, once the remote is there.
-async fn take(context: &Context, places: &Arc<Semaphore>) -> Vec<OwnedSemaphorePermit> {
+/// Places for the next files: one at least, once the remote is there and these are hours to upload.
+async fn take(context: &Context, gate: &Arc<Gate>) -> Vec<Place> {
     context.health.wait().await;
-    let mut permits = Vec::new();
-    if let Ok(first) = places.clone().acquire_owned().await {
-        permits.push(first);
-    }
-    while permits.len() < BATCH {
-        match places.clone().try_acquire_owned() {
-            Ok(permit) => permits.push(permit),
-            Err(_) => break,
-        }
-    }
-    permits
+    context.wait_for_hours().await;
+    context.make_way().await;
+    gate.take(BATCH).await
 }
 
 /// What became of the claim; `None` if the journal was told already.
 async fn deliver(context: &Arc<Context>, claim: FileClaim) -> Option<Settlement> {
     let started = Instant::now();
     let mut outcome = match context.busy.enter(&claim.path) {
-        None => FileOutcome::Released {
+        None => FileOutcome::Unsent {
             due: now_ms() + BUSY,
+            remote_hash: claim.remote_hash,
         },
         Some(_entered) => send::send(context, &claim).await,
     };

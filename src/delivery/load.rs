@@ -17,6 +17,8 @@ use crate::remote::{Body, MEDIA_TYPE_HEAD};
 
 /// Files up to this size are held in memory while they are delivered, bytes.
 pub(super) const IN_MEMORY: u64 = 8 << 20;
+/// Files up to this size are read without asking how large they are first, bytes.
+const SMALL: u64 = 64 << 10;
 /// All files in memory together, bytes.
 pub(super) const BUDGET: u64 = 64 << 20;
 /// Budget is given out in pieces of this many bytes.
@@ -86,16 +88,49 @@ pub(super) fn is_gone(context: &Context, path: &RelPath) -> bool {
 
 /// Opens, reads and hashes the file.
 pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loaded, LoadError> {
+    // Most files are small: with room for one of these, all is done in one visit to the disk.
+    let small = context.budget.take(SMALL).await;
     let (its_context, its_path) = (context.clone(), path.clone());
-    let (file, stat, ctime) = blocking(move || {
+    let opened = blocking(move || {
         let file = open_file(&its_context.backing, &its_path)?;
         let (stat, ctime) = stat_file(&file)?;
-        Ok((Arc::new(file), stat, ctime))
+        let opened = Opened {
+            file: Arc::new(file),
+            stat,
+            ctime,
+            is_stats: its_path.name() == stats::STATS_FILE,
+        };
+        match stat.size <= SMALL {
+            true => opened.read(small).map(Ok),
+            false => Ok(Err(opened)),
+        }
     })
     .await?;
-    let budget = context.budget.take(stat.size).await;
-    let is_stats = path.name() == stats::STATS_FILE;
-    blocking(move || {
+    match opened {
+        Ok(loaded) => Ok(loaded),
+        Err(opened) => {
+            let budget = context.budget.take(opened.stat.size).await;
+            blocking(move || opened.read(budget)).await
+        }
+    }
+}
+
+struct Opened {
+    file: Arc<File>,
+    stat: FileStat,
+    /// Its change time, nanoseconds.
+    ctime: i64,
+    is_stats: bool,
+}
+
+impl Opened {
+    fn read(self, budget: Option<OwnedSemaphorePermit>) -> Result<Loaded, LoadError> {
+        let Self {
+            file,
+            stat,
+            ctime,
+            is_stats,
+        } = self;
         let (hash, body, head) = if stat.size <= IN_MEMORY {
             let mut content = vec![0; stat.size as usize];
             file.read_exact_at(&mut content, 0)?;
@@ -107,14 +142,8 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
             )
         } else {
             let (hash, head) = hash_file(&file, stat.size)?;
-            (
-                hash,
-                Body::File {
-                    file: file.clone(),
-                    len: stat.size,
-                },
-                head,
-            )
+            let (file, len) = (file.clone(), stat.size);
+            (hash, Body::File { file, len }, head)
         };
         if stat_file(&file)? != (stat, ctime) {
             return Err(LoadError::Changed);
@@ -134,8 +163,7 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
             head,
             _budget: budget,
         })
-    })
-    .await
+    }
 }
 
 /// The hash of a large file, and its first bytes.

@@ -12,10 +12,11 @@
 //! | what | how many | ends |
 //! | --- | --- | --- |
 //! | lanes | one task each | on stop |
-//! | files | `workers` small ones and a quarter of that large ones at a time | each by itself |
+//! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] says | each by itself |
 //! | thumbnails | one thread a core, niced, one job a file | with [`Delivery`] |
 //! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
 //! | row writer | one task | on stop |
+//! | deleter | one task, and four more with a batch each, with `sync_deletes` | on stop, after the batches |
 //! | health | one task: probes a remote that is away | on stop |
 //!
 //! Bytes in memory: files up to [`load::IN_MEMORY`], altogether at most [`load::BUDGET`].
@@ -23,9 +24,14 @@
 mod alarm;
 mod backoff;
 mod busy;
+mod copy;
+mod deleter;
 mod doubt;
 mod drain;
+mod gate;
+mod gone_rows;
 mod health;
+mod hours;
 mod lane;
 mod load;
 mod open;
@@ -34,20 +40,24 @@ mod progress;
 mod row_writer;
 mod send;
 mod settler;
+mod way;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use backoff::Backoff;
 pub use drain::Drained;
 pub(crate) use open::stat_file;
+use parking_lot::Mutex;
 pub use progress::Progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::config::Hours;
 use crate::derive::thumbnail;
-use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane};
-use crate::remote::{Remote, RemoteError};
+use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
+use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
 
 /// How delivery is to go about it.
@@ -57,9 +67,17 @@ pub struct Options {
     pub workers: usize,
     /// Attempts after the first before a file is `failed`.
     pub max_retries: u32,
+    pub backoff: Backoff,
+    /// Bytes and requests a second, if they are limited.
+    pub bwlimit: Option<u64>,
+    pub tps_limit: Option<u64>,
+    /// When to deliver; `None` for always.
+    pub upload_hours: Option<Hours>,
     /// The mount's settle time: how long to wait after a wake-up before anything can be due.
     pub settle: Duration,
     pub thumbnail: thumbnail::Options,
+    /// Whether what is deleted here is deleted at the remote, with the rows of folders.
+    pub sync_deletes: bool,
     /// Name of the machine, for rows.
     pub host: String,
     /// Told of every attempt, for people and programs.
@@ -81,6 +99,8 @@ impl std::fmt::Debug for Observer {
 /// What all tasks share.
 struct Context {
     journal: Journal,
+    /// For look-ups of microseconds.
+    view: Mutex<View>,
     /// The backing directory; never reached by a path, which could lead through the mount.
     backing: OwnedFd,
     remote: Arc<dyn Remote>,
@@ -90,7 +110,11 @@ struct Context {
     health: health::Health,
     pictures: pictures::Pool,
     budget: load::Budget,
+    /// For small files, and for large ones.
+    small: Arc<gate::Gate>,
+    large: Arc<gate::Gate>,
     busy: busy::Busy,
+    way: way::Way,
     alarms: alarm::Alarms,
     stop: watch::Receiver<bool>,
 }
@@ -112,18 +136,23 @@ impl Delivery {
         options: Options,
     ) -> Result<Self, JournalError> {
         let (stop, stopped) = watch::channel(false);
+        remote.keep_pace(Arc::new(Pace::new(options.bwlimit, options.tps_limit)));
         let context = Arc::new(Context {
             pictures: pictures::Pool::start(options.thumbnail.clone())
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
+            view: Mutex::new(journal.view()?),
+            small: gate::Gate::new(options.workers),
+            large: gate::Gate::new(options.workers.div_ceil(4)),
             journal: journal.clone(),
             backing,
             remote,
             rows,
+            progress: Arc::new(Progress::new(options.workers)),
             options,
-            progress: Arc::new(Progress::default()),
             health: health::Health::default(),
             budget: load::Budget::default(),
             busy: busy::Busy::default(),
+            way: way::Way::default(),
             alarms: alarm::Alarms::default(),
             stop: stopped,
         });
@@ -134,6 +163,9 @@ impl Delivery {
             tokio::spawn(lane::run(context.clone(), Lane::Large, outcomes)),
             tokio::spawn(health::run(context.clone())),
         ];
+        if context.options.sync_deletes {
+            tasks.push(tokio::spawn(deleter::run(context.clone())));
+        }
         if context.rows.is_some() {
             tasks.push(tokio::spawn(row_writer::run(context.clone())));
         }
@@ -174,6 +206,13 @@ impl Delivery {
 }
 
 impl Context {
+    /// The remote asks for less.
+    fn slow_down(&self, rest: Option<Duration>) {
+        self.small.slow_down(rest);
+        self.large.slow_down(rest);
+        self.progress.set_workers(self.small.limit());
+    }
+
     fn is_stopping(&self) -> bool {
         *self.stop.borrow()
     }

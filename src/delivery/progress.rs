@@ -24,6 +24,8 @@ struct State {
     arrived_files: u64,
     remote_error: Option<String>,
     rows_error: Option<String>,
+    waits_for: Option<String>,
+    workers: usize,
 }
 
 /// Bytes and files a second over the last seconds.
@@ -34,6 +36,21 @@ pub struct Rate {
 }
 
 impl Progress {
+    pub(super) fn new(workers: usize) -> Self {
+        let progress = Self::default();
+        progress.set_workers(workers);
+        progress
+    }
+
+    pub(super) fn set_workers(&self, workers: usize) {
+        self.0.lock().workers = workers;
+    }
+
+    /// Uploads that may go on at a time now.
+    pub fn workers(&self) -> usize {
+        self.0.lock().workers
+    }
+
     /// A file is on its way until the guard is dropped.
     pub(super) fn begin(&self, path: &RelPath, bytes: u64) -> Uploaded<'_> {
         let mut state = self.0.lock();
@@ -111,6 +128,15 @@ impl Progress {
 
     pub(super) fn set_rows_error(&self, error: Option<String>) {
         self.0.lock().rows_error = error;
+    }
+
+    pub(super) fn set_waits_for(&self, what: Option<String>) {
+        self.0.lock().waits_for = what;
+    }
+
+    /// What keeps all deliveries waiting though nothing is wrong.
+    pub fn waits_for(&self) -> Option<String> {
+        self.0.lock().waits_for.clone()
     }
 
     /// What is wrong with the remote as a whole, and with the row sink.

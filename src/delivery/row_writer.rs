@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
-use super::backoff;
+use super::gone_rows;
 use super::open::open_file;
 use crate::derive::stats::{self, StatusRules};
 use crate::journal::{Kind, RowClaim, RowOutcome, View, now_ms};
+use crate::path::RelPath;
 use crate::rows::folder::{self, FolderFiles, StatsFile};
 use crate::rows::{FolderRow, RowError, RowSink};
 
@@ -33,11 +34,18 @@ pub(super) async fn run(context: Arc<Context>) {
                 continue;
             }
         };
-        if claimed.claims.is_empty() {
-            if !context
-                .wait_for_work(&context.alarms.rows, claimed.next_due)
-                .await
-            {
+        let gone = match gone_rows::remove(&context, sink.as_ref()).await {
+            Ok(gone) => gone,
+            Err(error) => {
+                tracing::error!(%error, "rows of folders that are gone stay for now");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if claimed.claims.is_empty() && gone.removed == 0 {
+            let next_due = [claimed.next_due, gone.next_due];
+            let next_due = next_due.into_iter().flatten().min();
+            if !context.wait_for_work(&context.alarms.rows, next_due).await {
                 return;
             }
             continue;
@@ -60,11 +68,12 @@ async fn write(
     let built = tokio::task::spawn_blocking(move || build_all(&its_context, &its_claims)).await;
     let built = match built {
         Ok(Ok(built)) => built,
-        Ok(Err(error)) => return all_retry(claims, &error.to_string()),
-        Err(error) => return all_retry(claims, &error.to_string()),
+        Ok(Err(error)) => return all_retry(context, claims, &error.to_string()),
+        Err(error) => return all_retry(context, claims, &error.to_string()),
     };
     let mut outcomes = Vec::with_capacity(claims.len());
     let (mut rows, mut of_rows) = (Vec::new(), Vec::new());
+    let mut empty = Vec::new();
     for (claim, built) in claims.into_iter().zip(built) {
         match built {
             Built::Row(row) => {
@@ -72,6 +81,7 @@ async fn write(
                 of_rows.push(claim);
             }
             // Nothing left in the folder that a row would tell of.
+            Built::Nothing if context.options.sync_deletes => empty.push(claim),
             Built::Nothing => outcomes.push((claim, RowOutcome::Written)),
             Built::Later => outcomes.push((
                 claim,
@@ -82,6 +92,7 @@ async fn write(
         }
     }
     outcomes.extend(upsert(context, sink, rows, of_rows).await);
+    outcomes.extend(gone_rows::remove_empty(context, sink, empty).await);
     outcomes
 }
 
@@ -125,10 +136,20 @@ async fn upsert(
 }
 
 fn outcome(context: &Context, claim: &RowClaim, result: Result<(), RowError>) -> RowOutcome {
+    outcome_of(context, &claim.path, claim.attempts, result)
+}
+
+/// What the sink's answer about a folder's row means for it.
+pub(super) fn outcome_of(
+    context: &Context,
+    folder: &RelPath,
+    attempts: u32,
+    result: Result<(), RowError>,
+) -> RowOutcome {
     let Err(error) = result else {
         return RowOutcome::Written;
     };
-    tracing::warn!(folder = %claim.path, %error, "row not written");
+    tracing::warn!(folder = %folder, %error, "row not written");
     if error.permanent {
         return RowOutcome::Failed {
             error: error.message,
@@ -136,17 +157,21 @@ fn outcome(context: &Context, claim: &RowClaim, result: Result<(), RowError>) ->
     }
     // A sink that is away delays its rows, however long: no number of attempts is too many.
     context.progress.set_rows_error(Some(error.message.clone()));
-    let due = now_ms() + backoff::delay(claim.attempts).as_millis() as i64;
+    let due = now_ms() + context.options.backoff.delay(attempts).as_millis() as i64;
     RowOutcome::Retry {
         error: error.message,
         due,
     }
 }
 
-fn all_retry(claims: Vec<RowClaim>, error: &str) -> Vec<(RowClaim, RowOutcome)> {
+pub(super) fn all_retry(
+    context: &Context,
+    claims: Vec<RowClaim>,
+    error: &str,
+) -> Vec<(RowClaim, RowOutcome)> {
     let retry = |claim: &RowClaim| RowOutcome::Retry {
         error: format!("the row of {} could not be made: {error}", claim.path),
-        due: now_ms() + backoff::delay(claim.attempts).as_millis() as i64,
+        due: now_ms() + context.options.backoff.delay(claim.attempts).as_millis() as i64,
     };
     claims
         .into_iter()

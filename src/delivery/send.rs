@@ -1,10 +1,11 @@
 //! Sending one file: the original, and beside it the thumbnail where it is a picture.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::doubt::{self, Verdict};
 use super::load::{LoadError, Loaded, load};
-use super::{Context, backoff};
+use super::{Context, copy};
 use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
 use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
 use crate::remote::{Artifact, Body, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
@@ -12,26 +13,29 @@ use crate::remote::{Artifact, Body, Key, Proof, Put, RemoteError, RemoteErrorKin
 /// A file that was changed while it was read is looked at again after this long, milliseconds.
 const CHANGED: i64 = 500;
 
+/// How long larger files take says more about the line than about the remote, bytes.
+const TELLING: u64 = 64 << 10;
+
 pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutcome {
     let loaded = match load(context, &claim.path).await {
         Ok(loaded) => loaded,
         Err(LoadError::Gone) => return FileOutcome::Gone,
         Err(LoadError::Changed) => {
-            return FileOutcome::Released {
+            return FileOutcome::Unsent {
                 due: now_ms() + CHANGED,
+                remote_hash: claim.remote_hash,
             };
         }
         Err(LoadError::Io(error)) => {
+            let refused = error.kind() == std::io::ErrorKind::PermissionDenied;
             let error = format!("{} could not be read: {error}", claim.path);
+            if refused {
+                tracing::warn!(path = %claim.path, error, "failed for good");
+                return FileOutcome::Failed { error };
+            }
             return retry_or_fail(context, claim, error);
         }
     };
-    if claim.remote_hash == Some(loaded.hash) {
-        return FileOutcome::Unchanged {
-            stat: loaded.stat,
-            hash: loaded.hash,
-        };
-    }
     let arrived = match doubt::judge(context, claim, &loaded).await {
         Ok(Verdict::Send) => None,
         Ok(Verdict::Arrived(proof)) => Some(proof),
@@ -41,11 +45,25 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
         }
         Err(error) => return failed(context, claim, error).await,
     };
+    if claim.remote_hash == Some(loaded.hash) {
+        return FileOutcome::Unchanged {
+            stat: loaded.stat,
+            hash: loaded.hash,
+        };
+    }
     let started = std::time::Instant::now();
     let _uploading = context.progress.begin(&claim.path, loaded.stat.size);
-    match put_artifacts(context, claim, &loaded, arrived).await {
+    let found = match &arrived {
+        Some(_) => None,
+        None => copy::look_up(context, claim, &loaded),
+    };
+    let source = found
+        .as_ref()
+        .and_then(|found| copy::enter(context, claim, &loaded, found));
+    match put_artifacts(context, claim, &loaded, arrived, source.as_ref()).await {
         Ok(delivered) => {
             context.progress.arrived(loaded.stat.size);
+            note_arrival(context, &loaded, started.elapsed());
             tracing::info!(
                 path = %claim.path,
                 bytes = loaded.stat.size,
@@ -66,10 +84,11 @@ async fn put_artifacts(
     claim: &FileClaim,
     loaded: &Loaded,
     arrived: Option<Proof>,
+    source: Option<&copy::Source<'_>>,
 ) -> Result<Delivered, RemoteError> {
     let (original, thumbnail) = tokio::join!(
-        put_original(context, claim, loaded, arrived),
-        put_thumbnail(context, claim, loaded)
+        put_original(context, claim, loaded, arrived, source),
+        put_thumbnail(context, claim, loaded, source)
     );
     let (thumbnail, dimensions) = thumbnail?;
     Ok(Delivered {
@@ -87,9 +106,17 @@ async fn put_original(
     claim: &FileClaim,
     loaded: &Loaded,
     arrived: Option<Proof>,
+    source: Option<&copy::Source<'_>>,
 ) -> Result<Option<String>, RemoteError> {
     if let Some(proof) = arrived {
         return Ok(proof.etag);
+    }
+    if let Some(source) = source {
+        let from = &source.found.path;
+        if let Some(proof) = copy::original(context, from, &claim.path, loaded).await? {
+            tracing::debug!(path = %claim.path, from = %from, "copied at the remote");
+            return Ok(proof.etag);
+        }
     }
     let put = Put {
         key: Key::new(Artifact::Original, &claim.path),
@@ -106,9 +133,17 @@ async fn put_thumbnail(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    source: Option<&copy::Source<'_>>,
 ) -> Result<(ThumbnailState, Option<(u32, u32)>), RemoteError> {
     if loaded.kind != Kind::Picture {
         return Ok((ThumbnailState::None, None));
+    }
+    if let Some(source) = source.filter(|source| source.found.thumbnail) {
+        let from = &source.found.path;
+        let copied = copy::thumbnail(context, from, &claim.path, loaded).await?;
+        if copied.is_some() {
+            return Ok((ThumbnailState::Delivered, source.found.dimensions));
+        }
     }
     let thumbnail = match context.pictures.make(loaded.body.clone()).await {
         Ok(thumbnail) => thumbnail,
@@ -141,6 +176,14 @@ async fn put_thumbnail(
     Ok((ThumbnailState::Delivered, Some(picture)))
 }
 
+/// Arrivals open the gate, and those of small files tell how quickly the remote answers.
+fn note_arrival(context: &Context, loaded: &Loaded, took: Duration) {
+    let telling = loaded.kind != Kind::Picture && loaded.stat.size <= TELLING;
+    context.small.arrived(telling.then_some(took));
+    context.large.arrived(None);
+    context.progress.set_workers(context.small.limit());
+}
+
 /// What a failed upload means for the file, and for the remote as a whole.
 async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> FileOutcome {
     match error.kind {
@@ -151,6 +194,16 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
             context.remote_is_away(&error);
             FileOutcome::Released { due: now_ms() }
         }
+        RemoteErrorKind::Transient if error.throttled => {
+            // It is not this file's fault: no attempt is used up.
+            context.slow_down(error.retry_after);
+            let wait = context.options.backoff.delay(1);
+            let wait = wait.max(error.retry_after.unwrap_or_default());
+            tracing::debug!(path = %claim.path, %error, ?wait, "asked to slow down");
+            FileOutcome::Released {
+                due: now_ms() + wait.as_millis() as i64,
+            }
+        }
         RemoteErrorKind::Transient => retry_or_fail(context, claim, error.to_string()),
         RemoteErrorKind::Permanent => {
             // Is it this file, or everything: revoked credentials, a bucket that is gone?
@@ -158,6 +211,10 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
                 Err(everything) => {
                     context.remote_is_away(&everything);
                     FileOutcome::Released { due: now_ms() }
+                }
+                // A file where a folder was, or the other way round: what was there is still to go.
+                Ok(()) if deletions_wait(context) => {
+                    retry_or_fail(context, claim, error.to_string())
                 }
                 Ok(()) => {
                     tracing::warn!(path = %claim.path, %error, "failed for good");
@@ -170,12 +227,17 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
     }
 }
 
+fn deletions_wait(context: &Context) -> bool {
+    let totals = context.view.lock().totals();
+    totals.is_ok_and(|totals| totals.queued_deletions > 0)
+}
+
 fn retry_or_fail(context: &Context, claim: &FileClaim, error: String) -> FileOutcome {
     if claim.attempts >= context.options.max_retries {
         tracing::warn!(path = %claim.path, error, attempts = claim.attempts + 1, "failed; tried often enough");
         return FileOutcome::Failed { error };
     }
-    let delay = backoff::delay(claim.attempts);
+    let delay = context.options.backoff.delay(claim.attempts);
     tracing::debug!(path = %claim.path, error, ?delay, "failed; will be tried again");
     FileOutcome::Retry {
         error,
@@ -184,7 +246,7 @@ fn retry_or_fail(context: &Context, claim: &FileClaim, error: String) -> FileOut
 }
 
 /// Seconds since 1970-01-01 UTC with nine decimals, as rclone and s3fs keep it.
-fn mtime_text(mtime_ns: i64) -> String {
+pub(super) fn mtime_text(mtime_ns: i64) -> String {
     format!(
         "{}.{:09}",
         mtime_ns.div_euclid(1_000_000_000),

@@ -1,12 +1,15 @@
 //! Settles what became of files, in groups: "delivered" is recorded only after the local bytes are
 //! durable, and one syncfs(2) makes a whole group so. A power cut can then never leave a damaged
 //! local file beside a record that says it was delivered.
+//!
+//! Who is writing has to wait for such a sync, so there are few until somebody waits for the end.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Context;
 use crate::journal::{FileOutcome, Settlement, now_ms};
@@ -18,11 +21,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A file whose local bytes could not be made durable is delivered again after this long.
 const SYNC_FAILED: i64 = 10_000;
 
+/// From one sync to the next, at least,
+const INTERVAL: Duration = Duration::from_secs(1);
+/// and when somebody waits for the end.
+const HURRIED: Duration = Duration::from_millis(100);
+
 /// Ends when all lanes and files have.
 pub(super) async fn run(context: Arc<Context>, mut outcomes: mpsc::Receiver<Settlement>) {
     let mut group = Vec::new();
+    let mut synced = Instant::now() - INTERVAL;
     while outcomes.recv_many(&mut group, BACKLOG).await > 0 {
+        gather(&context, &mut outcomes, &mut group, synced).await;
         make_durable(&context, &mut group).await;
+        synced = Instant::now();
         while let Err(error) = context.journal.settle_files(group.clone()).await {
             tracing::error!(%error, "deliveries could not be recorded; trying again");
             if context.is_stopping() {
@@ -31,6 +42,34 @@ pub(super) async fn run(context: Arc<Context>, mut outcomes: mpsc::Receiver<Sett
             tokio::time::sleep(PAUSE).await;
         }
         group.clear();
+    }
+}
+
+/// Adds what comes until the next sync is due, while the group is small and nobody is in a hurry.
+async fn gather(
+    context: &Context,
+    outcomes: &mut mpsc::Receiver<Settlement>,
+    group: &mut Vec<Settlement>,
+    synced: Instant,
+) {
+    let mut stop = context.stop.clone();
+    let mut ended = std::pin::pin!(async {
+        tokio::select! {
+            () = tokio::time::sleep_until(synced + INTERVAL) => {}
+            () = async {
+                context.alarms.hurried().await;
+                tokio::time::sleep_until(synced + HURRIED).await;
+            } => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    });
+    while group.len() < BACKLOG {
+        let room = BACKLOG - group.len();
+        tokio::select! {
+            biased;
+            () = &mut ended => return,
+            count = outcomes.recv_many(group, room) => if count == 0 { return },
+        }
     }
 }
 

@@ -61,6 +61,7 @@ impl Store {
         };
         let folder_id = self.make_folder(&folder)?;
         let id = self.raise(folder_id, name, stat)?;
+        self.take_over(id, path)?;
         let due = self.due();
         self.queue(id, due, now_ms())?;
         Ok(Some(id))
@@ -128,16 +129,18 @@ impl Store {
         now: i64,
         doubt: Option<i64>,
     ) -> Result<(), JournalError> {
+        let priority = self.priority_of(id)?;
         self.conn
             .prepare_cached(
-                "INSERT INTO work (file_id, folder_id, state, large, due_at, queued_at, size, doubt)
-                 SELECT id, folder_id, 0, size >= ?4, ?2, ?3, size, coalesce(?6, 0) FROM file WHERE id = ?1
+                "INSERT INTO work (file_id, folder_id, state, large, priority, due_at, queued_at, size, doubt)
+                 SELECT id, folder_id, 0, size >= ?4, ?6, ?2, ?3, size, coalesce(?7, 0) FROM file WHERE id = ?1
                  ON CONFLICT (file_id) DO UPDATE SET
                      state = CASE state WHEN 1 THEN 1 ELSE 0 END,
                      folder_id = excluded.folder_id, large = excluded.large, size = excluded.size,
+                     priority = excluded.priority,
                      queued_at = CASE WHEN state < 2 THEN min(queued_at, ?3) ELSE ?3 END,
                      due_at = CASE WHEN state < 2 THEN min(?2, queued_at + ?5) ELSE ?2 END,
-                     doubt = coalesce(?6, doubt), attempts = 0, error = NULL, failed_at = NULL",
+                     doubt = coalesce(?7, doubt), attempts = 0, error = NULL, failed_at = NULL",
             )?
             .execute(params![
                 id,
@@ -145,6 +148,7 @@ impl Store {
                 now,
                 LARGE as i64,
                 self.settle_ms * LONGEST_SETTLE,
+                priority,
                 doubt
             ])?;
         Ok(())
@@ -158,17 +162,69 @@ impl Store {
     }
 
     /// Forgets a file: what waits for delivery waits no more, what was delivered stays at the
-    /// remote, and the folder's row is written again without it.
+    /// remote or is deleted there, and the folder's row is written again without it.
     pub(super) fn drop_file(&mut self, id: i64) -> Result<(), JournalError> {
-        let folder_id: Option<i64> = self
+        let Some(path) = self.file_path(id)? else {
+            return Ok(());
+        };
+        self.expand_one(id)?;
+        self.leave(id, &path, false)?;
+        let folder_id: i64 = self
             .conn
             .prepare_cached("DELETE FROM file WHERE id = ? RETURNING folder_id")?
-            .query_row([id], |row| row.get(0))
+            .query_row([id], |row| row.get(0))?;
+        self.release_strays_of(id)?;
+        self.raise_row(folder_id, false)
+    }
+
+    /// Where a file is now.
+    pub(super) fn file_path(&mut self, id: i64) -> Result<Option<RelPath>, JournalError> {
+        let place: Option<(i64, Vec<u8>)> = self
+            .conn
+            .prepare_cached("SELECT folder_id, name FROM file WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        match folder_id {
-            Some(folder_id) => self.raise_row(folder_id, false),
-            None => Ok(()),
+        match place {
+            Some((folder_id, name)) => Ok(Some(self.folder_path(folder_id)?.join(&name))),
+            None => Ok(None),
         }
+    }
+
+    /// Whether a file goes before others. Asked only where somebody has said what does.
+    pub(super) fn priority_of(&mut self, id: i64) -> Result<bool, JournalError> {
+        if self.priority.is_empty() {
+            return Ok(false);
+        }
+        let path = self.file_path(id)?;
+        Ok(path.is_some_and(|path| self.priority.matches(&path)))
+    }
+
+    /// What waits gets the priorities that hold now, if they have changed.
+    pub(super) fn prepare_priority(&mut self) -> Result<(), JournalError> {
+        let text = self.priority.text().to_owned();
+        let before: String = self
+            .conn
+            .query_row("SELECT priority FROM meta", [], |row| row.get(0))?;
+        if before == text {
+            return Ok(());
+        }
+        let waiting: Vec<i64> = self
+            .conn
+            .prepare("SELECT file_id FROM work")?
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        for id in waiting {
+            let priority = self.priority_of(id)?;
+            self.conn
+                .prepare_cached(
+                    "UPDATE work SET priority = ?2 WHERE file_id = ?1 AND priority <> ?2",
+                )?
+                .execute(params![id, priority])?;
+        }
+        self.conn.execute("UPDATE meta SET priority = ?", [text])?;
+        self.conn.execute_batch("COMMIT")?;
+        Ok(())
     }
 
     fn renamed(&mut self, from: &RelPath, to: &RelPath, entry: &Entry) -> Result<(), JournalError> {
@@ -178,7 +234,7 @@ impl Store {
             Entry::File(stat) => {
                 self.removed(to)?;
                 match self.file_id(from)? {
-                    Some(id) => self.move_file(id, to, stat),
+                    Some(id) => self.move_file(id, from, to, stat),
                     // Not known under its old name: the scan has not come there yet.
                     None => self.written(to, stat),
                 }
@@ -186,7 +242,14 @@ impl Store {
         }
     }
 
-    fn move_file(&mut self, id: i64, to: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
+    fn move_file(
+        &mut self,
+        id: i64,
+        from: &RelPath,
+        to: &RelPath,
+        stat: &FileStat,
+    ) -> Result<(), JournalError> {
+        self.expand_one(id)?;
         let Some((folder, name)) = to.split() else {
             return Ok(());
         };
@@ -209,7 +272,7 @@ impl Store {
                 stat.inode as i64
             ])?;
         let due = self.due();
-        self.moved_file(id, due)?;
+        self.moved_file(id, from, to, due)?;
         self.raise_row(from_folder, false)
     }
 
@@ -237,6 +300,7 @@ impl Store {
     }
 
     fn exchange_folders(&mut self, a: &RelPath, b: &RelPath) -> Result<(), JournalError> {
+        self.expand_all()?;
         let (id_a, id_b) = (self.make_folder(a)?, self.make_folder(b)?);
         let (Some((parent_a, name_a)), Some((parent_b, name_b))) = (a.split(), b.split()) else {
             return Ok(());
@@ -246,9 +310,9 @@ impl Store {
         self.place_folder(id_a, parent_a, b"/")?;
         self.place_folder(id_b, parent_a, name_a)?;
         self.place_folder(id_a, parent_b, name_b)?;
-        for (id, path) in [(id_b, a), (id_a, b)] {
+        for (id, from, path) in [(id_b, b, a), (id_a, a, b)] {
             self.follow(path)?;
-            self.schedule_expansion(id)?;
+            self.schedule_expansion(id, from)?;
         }
         Ok(())
     }

@@ -27,8 +27,15 @@ impl Store {
     pub(super) fn apply_scanned(&mut self, scanned: &ScannedFolder) -> Result<(), JournalError> {
         if !scanned.found.is_empty() {
             let folder_id = self.make_folder(&scanned.path)?;
+            let strays = self
+                .conn
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM stray)")?
+                .query_row([], |row| row.get(0))?;
             for sighting in &scanned.found {
-                if self.add(folder_id, sighting)? {
+                if let Some(id) = self.add(folder_id, sighting)? {
+                    if strays {
+                        self.take_over(id, &scanned.path.join(&sighting.name))?;
+                    }
                     continue;
                 }
                 let path = scanned.path.join(&sighting.name);
@@ -48,9 +55,9 @@ impl Store {
         Ok(())
     }
 
-    /// Records a file that the journal does not know, as a first scan finds by the million. False if
-    /// it knows it.
-    fn add(&mut self, folder_id: i64, sighting: &Sighting) -> Result<bool, JournalError> {
+    /// Records a file that the journal does not know, as a first scan finds by the million. `None`
+    /// if it knows it.
+    fn add(&mut self, folder_id: i64, sighting: &Sighting) -> Result<Option<i64>, JournalError> {
         let Sighting { name, stat, .. } = sighting;
         let size = stat.size as i64;
         // Without RETURNING, which makes a temporary table each time.
@@ -68,15 +75,16 @@ impl Store {
                 stat.inode as i64
             ])?;
         if added == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let id = self.conn.last_insert_rowid();
         let now = now_ms();
         let doubt = if self.rebuilding { REBUILT } else { 0 };
+        let priority = self.priority_of(id)?;
         self.conn
             .prepare_cached(
-                "INSERT INTO work (file_id, folder_id, state, large, due_at, queued_at, size, doubt)
-                 VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO work (file_id, folder_id, state, large, due_at, queued_at, size, doubt, priority)
+                 VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 id,
@@ -85,9 +93,10 @@ impl Store {
                 now + self.settle_ms,
                 now,
                 size,
-                doubt
+                doubt,
+                priority
             ])?;
-        Ok(true)
+        Ok(Some(id))
     }
 
     /// A file that the journal knows otherwise, or that was suspect. It is a change, unless it looks

@@ -9,11 +9,13 @@ mod boot;
 mod change;
 mod damage;
 mod found;
+mod gone_row;
 mod proof;
 mod queue;
 mod retry;
 mod rows;
 mod store;
+mod stray;
 mod suspect;
 mod tree;
 mod view;
@@ -21,18 +23,22 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
 pub use change::{Change, Entry, FileStat};
+pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
+pub use stray::{Deletion, DeletionOutcome, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
-pub use view::{DeliveredFile, Known, Meta, Totals, View};
+pub use view::{CopySource, DeliveredFile, Known, Meta, Totals, View};
 
+use crate::glob::Globs;
 use crate::path::RelPath;
 
 /// When a recorded change counts as recorded.
@@ -110,6 +116,11 @@ pub struct Options {
     pub settle: Duration,
     /// Whether there is a row sink. Without one the rows of folders wait for a mount that has.
     pub has_rows: bool,
+    /// Whether what is deleted here is deleted at the remote. If not, what an earlier mount had
+    /// still to delete is kept.
+    pub sync_deletes: bool,
+    /// What is claimed first.
+    pub priority: Globs,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -119,6 +130,7 @@ pub struct Journal(Arc<Shared>);
 struct Shared {
     writer: writer::Writer,
     names: RwLock<()>,
+    changes: AtomicU64,
 }
 
 impl Journal {
@@ -129,6 +141,7 @@ impl Journal {
         Ok(Self(Arc::new(Shared {
             writer: writer::Writer::start(store, options.path)?,
             names: RwLock::new(()),
+            changes: AtomicU64::new(0),
         })))
     }
 
@@ -158,11 +171,17 @@ impl Journal {
         durability: Durability,
         done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
+        self.0.changes.fetch_add(1, Ordering::Relaxed);
         self.0
             .writer
             .send(Op::Change(change), durability, move |answer| {
                 done(answer.map(drop))
             });
+    }
+
+    /// Changes recorded since the journal was opened.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Relaxed)
     }
 
     /// Makes everything recorded so far durable; then calls `done`.
@@ -221,6 +240,39 @@ impl Journal {
         self.ask(Op::SettleRows(outcomes)).await.map(drop)
     }
 
+    /// Takes up to `limit` rows of folders that are gone.
+    pub async fn claim_gone_rows(&self, limit: usize) -> Result<Claimed<GoneRow>, JournalError> {
+        match self.ask(Op::ClaimGoneRows { limit }).await? {
+            Answer::GoneRows(claimed) => Ok(claimed),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Records what became of claimed rows of folders that are gone.
+    pub async fn settle_gone_rows(
+        &self,
+        outcomes: Vec<(GoneRow, RowOutcome)>,
+    ) -> Result<(), JournalError> {
+        self.ask(Op::SettleGoneRows(outcomes)).await.map(drop)
+    }
+
+    /// Takes up to `limit` paths whose objects are to be deleted, oldest first: of files that are
+    /// gone, or are delivered under another path, and that no row tells of any more.
+    pub async fn claim_deletions(&self, limit: usize) -> Result<Claimed<Deletion>, JournalError> {
+        match self.ask(Op::ClaimDeletions { limit }).await? {
+            Answer::Deletions(claimed) => Ok(claimed),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Records what became of claimed deletions.
+    pub async fn settle_deletions(
+        &self,
+        outcomes: Vec<(StrayId, DeletionOutcome)>,
+    ) -> Result<(), JournalError> {
+        self.ask(Op::SettleDeletions(outcomes)).await.map(drop)
+    }
+
     /// From now on nothing settles: all that waits for the first time is due at once. For flushing.
     pub async fn hurry(&self) -> Result<(), JournalError> {
         self.ask(Op::Hurry).await.map(drop)
@@ -277,6 +329,11 @@ impl Journal {
         }
     }
 
+    /// From now on nothing is claimed, also by later daemons, until this is called with `false`.
+    pub fn pause(&self, paused: bool) -> Result<(), JournalError> {
+        self.ask_and_wait(Op::Pause(paused))
+    }
+
     /// Notes that a mount has begun, so that later ones don't refuse on a bad remote, and know
     /// whether the machine went down under this one.
     pub fn mounted(&self) -> Result<(), JournalError> {
@@ -321,6 +378,15 @@ pub struct Claimed<T> {
     pub next_due: Option<i64>,
 }
 
+impl<T> Claimed<T> {
+    fn nothing() -> Self {
+        Self {
+            claims: Vec::new(),
+            next_due: None,
+        }
+    }
+}
+
 /// One folder as the scan found it.
 #[derive(Debug, Clone)]
 pub struct ScannedFolder {
@@ -355,11 +421,16 @@ enum Op {
     SettleFiles(Vec<Settlement>),
     ClaimRows { limit: usize },
     SettleRows(Vec<(RowClaim, RowOutcome)>),
+    ClaimGoneRows { limit: usize },
+    SettleGoneRows(Vec<(GoneRow, RowOutcome)>),
+    ClaimDeletions { limit: usize },
+    SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
     Hurry,
     BeginScan(RelPath),
     Scanned(ScannedFolder),
     EndScan(RelPath),
     Retry(RelPath),
+    Pause(bool),
     Mounted,
     Ended,
 }
@@ -370,5 +441,7 @@ enum Answer {
     Done,
     Files(Claimed<FileClaim>),
     Rows(Claimed<RowClaim>),
+    GoneRows(Claimed<GoneRow>),
+    Deletions(Claimed<Deletion>),
     Count(u64),
 }

@@ -7,6 +7,9 @@ use super::{Claimed, FileStat, JournalError, now_ms};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
 
+/// How long to wait for a renamed folder's files before looking again, milliseconds.
+const EXPANDING: i64 = 10;
+
 /// A file of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId(pub(super) i64);
@@ -87,8 +90,13 @@ pub enum FileOutcome {
     Retry { error: String, due: i64 },
     /// Failed for good, until somebody asks for it or the file changes.
     Failed { error: String },
-    /// Not attempted, or overtaken by a change: back into the queue, due at `due`.
+    /// Given up, or overtaken by a change: back into the queue, due at `due`.
     Released { due: i64 },
+    /// Nothing was sent: back into the queue, and the remote has what the claim said.
+    Unsent {
+        due: i64,
+        remote_hash: Option<blake3::Hash>,
+    },
     /// There is no such file any more; see [`super::Journal::gone`].
     Gone,
     /// It looks damaged: not sent until somebody decides.
@@ -121,27 +129,37 @@ impl Store {
             attempts: u32,
             doubt: i64,
         }
-        let due: Vec<Due> = self
-            .conn
-            .prepare_cached(
-                "SELECT file_id, folder_id, attempts, doubt FROM work
-                 WHERE state = 0 AND large = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3",
-            )?
-            .query_map(params![large, now_ms(), limit as i64], |row| {
-                Ok(Due {
-                    id: row.get(0)?,
-                    folder_id: row.get(1)?,
-                    attempts: row.get(2)?,
-                    doubt: row.get(3)?,
-                })
-            })?
-            .collect::<Result<_, _>>()?;
-        // Until a renamed folder's files are queued anew, what is known of the remote may be true of
-        // their old keys.
-        let moving: bool = self
-            .conn
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM expansion)")?
-            .query_row([], |row| row.get(0))?;
+        if self.paused {
+            return Ok(Claimed::nothing());
+        }
+        if self.is_expanding()? {
+            // Files of a renamed folder are on their way to their new paths.
+            return Ok(Claimed {
+                claims: Vec::new(),
+                next_due: Some(now_ms() + EXPANDING),
+            });
+        }
+        let mut due: Vec<Due> = Vec::new();
+        for priority in [1, 0] {
+            let left = limit - due.len();
+            let more = self
+                .conn
+                .prepare_cached(
+                    "SELECT file_id, folder_id, attempts, doubt FROM work
+                     WHERE state = 0 AND large = ?1 AND priority = ?2 AND due_at <= ?3
+                     ORDER BY due_at LIMIT ?4",
+                )?
+                .query_map(params![large, priority, now_ms(), left as i64], |row| {
+                    Ok(Due {
+                        id: row.get(0)?,
+                        folder_id: row.get(1)?,
+                        attempts: row.get(2)?,
+                        doubt: row.get(3)?,
+                    })
+                })?
+                .collect::<Result<Vec<_>, _>>()?;
+            due.extend(more);
+        }
         let mut claims = Vec::with_capacity(due.len());
         for Due {
             id,
@@ -152,13 +170,17 @@ impl Store {
         {
             let folder = self.folder_path(folder_id)?;
             let mut claim = self.claim_file(id, &folder, attempts)?;
-            claim.remote_hash.take_if(|_| moving);
             claim.doubt = self.doubt(id, doubt)?;
             claims.push(claim);
         }
         let next_due = self
             .conn
-            .prepare_cached("SELECT min(due_at) FROM work WHERE state = 0 AND large = ?")?
+            .prepare_cached(
+                "SELECT min(due_at) FROM
+                     (SELECT min(due_at) AS due_at FROM work WHERE state = 0 AND large = ?1 AND priority = 0
+                      UNION ALL
+                      SELECT min(due_at) FROM work WHERE state = 0 AND large = ?1 AND priority = 1)",
+            )?
             .query_row([large], |row| row.get(0))?;
         let next_due = match next_due {
             Some(due) if due > now_ms() + LONGEST_WAIT => Some(self.clock_was_set_back()?),
@@ -187,14 +209,16 @@ impl Store {
         self.conn
             .prepare_cached("UPDATE work SET state = 1 WHERE file_id = ?")?
             .execute([id])?;
-        let (name, version, hash): (Vec<u8>, i64, Option<[u8; 32]>) = self
+        let (name, version, hash, occupied): (Vec<u8>, i64, Option<[u8; 32]>, bool) = self
             .conn
-            .prepare_cached("SELECT name, version, hash FROM file WHERE id = ?")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        if hash.is_some() {
+            .prepare_cached("SELECT name, version, hash, occupied FROM file WHERE id = ?")?
+            .query_row([id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+        if hash.is_some() || !occupied {
             // From here on the remote may have the old content or the new: an answer can be lost.
             self.conn
-                .prepare_cached("UPDATE file SET hash = NULL WHERE id = ?")?
+                .prepare_cached("UPDATE file SET hash = NULL, occupied = 1 WHERE id = ?")?
                 .execute([id])?;
         }
         Ok(FileClaim {
@@ -242,6 +266,12 @@ impl Store {
             FileOutcome::Retry { error, due } => self.troubled(id, 0, error, *due),
             FileOutcome::Failed { error } => self.troubled(id, 2, error, 0),
             FileOutcome::Released { due } => self.release(id, Some(*due)),
+            FileOutcome::Unsent { due, remote_hash } => {
+                if let Some(hash) = remote_hash {
+                    self.knows_hash(id, hash)?;
+                }
+                self.release(id, Some(*due))
+            }
             FileOutcome::Gone => self.gone(id),
             FileOutcome::Suspect { why } => self.suspect(id, why),
         }
@@ -255,12 +285,16 @@ impl Store {
         path: &RelPath,
         outcome: &FileOutcome,
     ) -> Result<(), JournalError> {
-        if self.file_id(path)? == Some(id) {
-            match outcome {
-                FileOutcome::Delivered(delivered) => self.arrived(id, delivered)?,
-                FileOutcome::Unchanged { hash, .. } => self.knows_hash(id, hash)?,
-                _ => {}
-            }
+        let is_here = self.file_id(path)? == Some(id);
+        match outcome {
+            FileOutcome::Delivered(delivered) if is_here => self.arrived(id, delivered)?,
+            FileOutcome::Delivered(delivered) => self.stray_arrived(id, path, &delivered.hash)?,
+            FileOutcome::Unchanged { hash, .. }
+            | FileOutcome::Unsent {
+                remote_hash: Some(hash),
+                ..
+            } if is_here => self.knows_hash(id, hash)?,
+            _ => {}
         }
         self.release(id, None)
     }
@@ -341,7 +375,7 @@ impl Store {
         self.conn
             .prepare_cached("DELETE FROM work WHERE file_id = ?")?
             .execute([id])?;
-        Ok(())
+        self.release_strays_of(id)
     }
 
     fn troubled(&mut self, id: i64, state: i64, error: &str, due: i64) -> Result<(), JournalError> {
@@ -390,6 +424,12 @@ impl Store {
             "UPDATE folder SET row_due = ?1 WHERE row_state = 1 AND row_attempts = 0 AND row_due > ?1",
             [now],
         )?;
+        for table in ["stray", "gone_row"] {
+            self.conn.execute(
+                &format!("UPDATE {table} SET due_at = ?1 WHERE state = 0 AND attempts = 0 AND due_at > ?1"),
+                [now],
+            )?;
+        }
         Ok(())
     }
 }

@@ -41,7 +41,18 @@ impl Store {
                  WHERE row_error IS NOT NULL AND row_state IN (1, 2){below}"
             ))?
             .execute(params![id, now])?;
-        Ok((files + rows) as u64)
+        let mut others = 0;
+        for table in ["stray", "gone_row"] {
+            others += self
+                .conn
+                .prepare_cached(&format!(
+                    "UPDATE {table} SET state = 0, due_at = ?2, attempts = 0, error = NULL, failed_at = NULL
+                     WHERE error IS NOT NULL AND state IN (0, 2)
+                         AND (?1 = x'' OR path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || x'2f')"
+                ))?
+                .execute(params![path.as_bytes(), now])?;
+        }
+        Ok((files + rows + others) as u64)
     }
 
     fn retry_file(&mut self, id: i64, now: i64) -> Result<u64, JournalError> {

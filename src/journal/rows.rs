@@ -60,6 +60,9 @@ impl Store {
     }
 
     pub(super) fn claim_rows(&mut self, limit: usize) -> Result<Claimed<RowClaim>, JournalError> {
+        if self.paused {
+            return Ok(Claimed::nothing());
+        }
         let now = now_ms();
         let due: Vec<(i64, i64, u32, bool)> = self
             .conn
@@ -133,7 +136,7 @@ impl Store {
                          WHERE id = ?1 AND row_state = 3",
                     )?
                     .execute(params![id, version])?;
-                Ok(())
+                self.row_is_written(id)
             }
             RowOutcome::Retry { error, due } => self.trouble_row(id, version, 1, error, *due),
             RowOutcome::Failed { error } => self.trouble_row(id, version, 2, error, 0),

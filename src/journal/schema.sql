@@ -15,7 +15,6 @@ CREATE TABLE meta (
     -- Whether the last mount had a row sink. Without one, rows wait for a mount that has, and nobody
     -- waits for them.
     has_rows   INTEGER NOT NULL DEFAULT 0,
-    syncs      INTEGER NOT NULL DEFAULT 0,  -- written by fsync, so that its commit has a page to sync
     -- The run of the machine (/proc/sys/kernel/random/boot_id) in which the directory was mounted.
     -- NULL after an end that left everything on disk. Another run than now: the machine went down
     -- under the mount.
@@ -26,7 +25,13 @@ CREATE TABLE meta (
     -- The damaged journal that this one replaces, kept aside; NULL again after the next start. Until
     -- the first scan is through, what it finds is compared with the remote before it is sent.
     replaces   TEXT,
-    rebuilding INTEGER NOT NULL DEFAULT 0
+    rebuilding INTEGER NOT NULL DEFAULT 0,
+    -- Whether the last mount deleted at the remote what was deleted here, and the globs of what goes
+    -- first, a line each.
+    sync_deletes INTEGER NOT NULL DEFAULT 0,
+    priority   TEXT    NOT NULL DEFAULT '',
+    paused     INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is claimed until somebody says so
+    syncs      INTEGER NOT NULL DEFAULT 0   -- written by fsync, so that its commit has a page to sync
 );
 
 -- The tree. A rename of a folder changes one row here; its files follow through `expansion`.
@@ -56,6 +61,7 @@ CREATE TABLE file (
     name            BLOB    NOT NULL,
     version         INTEGER NOT NULL,             -- raised by each change
     delivered       INTEGER NOT NULL DEFAULT 0,   -- the version at the remote; 0: none
+    occupied        INTEGER NOT NULL DEFAULT 0,   -- 1: under this path the remote has an object, or may have
     size            INTEGER NOT NULL,             -- as of the last change or delivery
     mtime_ns        INTEGER NOT NULL,
     inode           INTEGER NOT NULL,
@@ -72,6 +78,8 @@ CREATE TABLE file (
 );
 -- What is written under one hard link is new under all of them.
 CREATE INDEX file_inode ON file (inode);
+-- The same content is copied at the remote instead of being sent. Eight bytes tell most files apart.
+CREATE INDEX file_content ON file (substr(hash, 1, 8)) WHERE hash IS NOT NULL;
 CREATE INDEX file_without_thumbnail ON file (delivered_at) WHERE thumbnail = 2;
 
 -- What has still to be done: one row a file whose version is not delivered. Small when all is well.
@@ -80,6 +88,7 @@ CREATE TABLE work (
     folder_id INTEGER NOT NULL,             -- the file's; a folder's row waits until it has no work
     state     INTEGER NOT NULL,             -- 0 queued, 1 claimed, 2 failed, 3 suspect
     large     INTEGER NOT NULL,             -- 1: a large file; these have a lane of their own
+    priority  INTEGER NOT NULL,             -- 1: goes before the others
     due_at    INTEGER NOT NULL,             -- not before this time: settle time or retry
     queued_at INTEGER NOT NULL,             -- of the first change not yet delivered
     size      INTEGER NOT NULL,
@@ -90,16 +99,58 @@ CREATE TABLE work (
     error     TEXT,                         -- of the last attempt
     failed_at INTEGER
 );
-CREATE INDEX work_due ON work (large, due_at) WHERE state = 0;
+CREATE INDEX work_due ON work (large, priority, due_at) WHERE state = 0;
 CREATE INDEX work_folder ON work (folder_id);
 CREATE INDEX work_retried ON work (queued_at) WHERE attempts > 0;
 CREATE INDEX work_troubled ON work (failed_at) WHERE error IS NOT NULL;
 
--- Folders that were renamed and whose files have still to be queued, a few hundred at a time.
+-- Folders that were renamed and whose files have still to be queued, a few hundred at a time. While
+-- there are any nothing is claimed, for what the remote has is still under the old paths.
 CREATE TABLE expansion (
     folder_id  INTEGER PRIMARY KEY REFERENCES folder (id) ON DELETE CASCADE,
+    path       BLOB    NOT NULL,            -- where its files were before
     after_file INTEGER NOT NULL DEFAULT 0   -- files up to this id are done
 );
+
+-- Paths under which the remote has an object, or may have, and which are no file's any more: it was
+-- renamed, or removed. A renamed file is copied from there to its new path. With sync_deletes the
+-- objects are deleted then, in this order: the copy, the folder's row, the objects.
+CREATE TABLE stray (
+    id          INTEGER PRIMARY KEY,
+    path        BLOB    NOT NULL UNIQUE,
+    hash        BLOB,                       -- BLAKE3 of the original there; NULL: not known for sure
+    thumbnail   INTEGER NOT NULL,           -- 1: there is a thumbnail too, or may be
+    -- What it waits for, each NULL when that is done: the delivery of the file that it is now, the row
+    -- of the folder that it was in, the removal of that row.
+    file_id     INTEGER,
+    folder_id   INTEGER,
+    gone_row_id INTEGER,
+    state       INTEGER NOT NULL DEFAULT 0, -- 0 queued, 1 claimed, 2 failed
+    due_at      INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    error       TEXT,
+    failed_at   INTEGER
+);
+CREATE INDEX stray_due ON stray (due_at)
+    WHERE state = 0 AND file_id IS NULL AND folder_id IS NULL AND gone_row_id IS NULL;
+CREATE INDEX stray_file ON stray (file_id) WHERE file_id IS NOT NULL;
+CREATE INDEX stray_folder ON stray (folder_id) WHERE folder_id IS NOT NULL;
+CREATE INDEX stray_gone_row ON stray (gone_row_id) WHERE gone_row_id IS NOT NULL;
+CREATE INDEX stray_troubled ON stray (failed_at) WHERE error IS NOT NULL;
+
+-- Rows of folders that are not there any more, to be removed from the sink.
+CREATE TABLE gone_row (
+    id        INTEGER PRIMARY KEY,
+    path      BLOB    NOT NULL UNIQUE,      -- of the folder
+    version   INTEGER NOT NULL,             -- newer than any that was written
+    state     INTEGER NOT NULL DEFAULT 0,   -- 0 queued, 1 claimed, 2 failed
+    due_at    INTEGER NOT NULL,
+    attempts  INTEGER NOT NULL DEFAULT 0,
+    error     TEXT,
+    failed_at INTEGER
+);
+CREATE INDEX gone_row_due ON gone_row (due_at) WHERE state = 0;
+CREATE INDEX gone_row_troubled ON gone_row (failed_at) WHERE error IS NOT NULL;
 
 -- Files and folders that are to be scanned with all below them, or are being scanned now. Empty:
 -- scans are through. A scan that is interrupted begins anew: what it has recorded it knows.
@@ -117,7 +168,10 @@ CREATE TABLE total (
     suspect_files INTEGER NOT NULL DEFAULT 0,
     suspect_bytes INTEGER NOT NULL DEFAULT 0,
     queued_rows   INTEGER NOT NULL DEFAULT 0,
-    failed_rows   INTEGER NOT NULL DEFAULT 0
+    failed_rows   INTEGER NOT NULL DEFAULT 0,
+    -- Paths whose objects can be deleted now; those that wait for something else are not counted.
+    queued_deletions INTEGER NOT NULL DEFAULT 0,
+    failed_deletions INTEGER NOT NULL DEFAULT 0
 );
 INSERT INTO total (one) VALUES (1);
 INSERT INTO folder (id, parent_id, name) VALUES (1, NULL, x'');
@@ -169,4 +223,40 @@ CREATE TRIGGER folder_removed AFTER DELETE ON folder WHEN old.row_state <> 0 BEG
     UPDATE total SET
         queued_rows = queued_rows - (old.row_state IN (1, 3)),
         failed_rows = failed_rows - (old.row_state = 2);
+END;
+CREATE TRIGGER gone_row_added AFTER INSERT ON gone_row BEGIN
+    UPDATE total SET
+        queued_rows = queued_rows + (new.state < 2),
+        failed_rows = failed_rows + (new.state = 2);
+END;
+CREATE TRIGGER gone_row_moved AFTER UPDATE OF state ON gone_row WHEN new.state <> old.state BEGIN
+    UPDATE total SET
+        queued_rows = queued_rows + (new.state < 2) - (old.state < 2),
+        failed_rows = failed_rows + (new.state = 2) - (old.state = 2);
+END;
+CREATE TRIGGER gone_row_removed AFTER DELETE ON gone_row BEGIN
+    UPDATE total SET
+        queued_rows = queued_rows - (old.state < 2),
+        failed_rows = failed_rows - (old.state = 2);
+END;
+CREATE TRIGGER stray_added AFTER INSERT ON stray
+WHEN new.file_id IS NULL AND new.folder_id IS NULL AND new.gone_row_id IS NULL BEGIN
+    UPDATE total SET
+        queued_deletions = queued_deletions + (new.state < 2),
+        failed_deletions = failed_deletions + (new.state = 2);
+END;
+CREATE TRIGGER stray_moved AFTER UPDATE OF state, file_id, folder_id, gone_row_id ON stray BEGIN
+    UPDATE total SET
+        queued_deletions = queued_deletions
+            + (new.state < 2 AND coalesce(new.file_id, new.folder_id, new.gone_row_id) IS NULL)
+            - (old.state < 2 AND coalesce(old.file_id, old.folder_id, old.gone_row_id) IS NULL),
+        failed_deletions = failed_deletions
+            + (new.state = 2 AND coalesce(new.file_id, new.folder_id, new.gone_row_id) IS NULL)
+            - (old.state = 2 AND coalesce(old.file_id, old.folder_id, old.gone_row_id) IS NULL);
+END;
+CREATE TRIGGER stray_removed AFTER DELETE ON stray
+WHEN old.file_id IS NULL AND old.folder_id IS NULL AND old.gone_row_id IS NULL BEGIN
+    UPDATE total SET
+        queued_deletions = queued_deletions - (old.state < 2),
+        failed_deletions = failed_deletions - (old.state = 2);
 END;

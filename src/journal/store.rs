@@ -9,6 +9,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{JournalError, Options, damage, now_ms};
+use crate::glob::Globs;
 
 /// Tells a journal from any other SQLite database ("obxf", https://sqlite.org/fileformat.html §1.3.14).
 pub(super) const APPLICATION_ID: i64 = 0x6f62_7866;
@@ -24,6 +25,12 @@ pub(super) struct Store {
     pub(super) conn: Connection,
     /// How long a change comes to rest, milliseconds.
     pub(super) settle_ms: i64,
+    /// As in [`Options`].
+    pub(super) has_rows: bool,
+    pub(super) sync_deletes: bool,
+    pub(super) priority: Globs,
+    /// See [`super::Journal::pause`].
+    pub(super) paused: bool,
     /// Folder ids by path; only a cache, emptied by renames, removals and roll-backs.
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
@@ -77,6 +84,10 @@ impl Store {
         let mut store = Self {
             conn,
             settle_ms: options.settle.as_millis() as i64,
+            has_rows: options.has_rows,
+            sync_deletes: options.sync_deletes,
+            priority: options.priority.clone(),
+            paused: false,
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
             crashed_at: None,
@@ -96,15 +107,24 @@ impl Store {
         damage::look(&mut self.conn, &options.path)?;
         self.migrate(version, &options.path)?;
         self.claim_ownership(options)?;
-        self.conn
-            .execute("UPDATE meta SET has_rows = ?", [options.has_rows])?;
+        self.conn.execute(
+            "UPDATE meta SET has_rows = ?, sync_deletes = ?",
+            params![options.has_rows, options.sync_deletes],
+        )?;
         // What was claimed belongs to a daemon that is no more.
         self.conn
             .execute("UPDATE work SET state = 0 WHERE state = 1", [])?;
         self.conn
             .execute("UPDATE folder SET row_state = 1 WHERE row_state = 3", [])?;
+        self.conn
+            .execute("UPDATE gone_row SET state = 0 WHERE state = 1", [])?;
+        self.paused = self
+            .conn
+            .query_row("SELECT paused FROM meta", [], |row| row.get(0))?;
         self.look_for_crash()?;
-        self.conn.set_prepared_statement_cache_capacity(96);
+        self.prepare_strays()?;
+        self.prepare_priority()?;
+        self.conn.set_prepared_statement_cache_capacity(160);
         Ok(())
     }
 

@@ -85,9 +85,18 @@ impl Store {
         if id == ROOT {
             return Ok(());
         }
+        if self.sync_deletes {
+            self.leave_folder(id, path)?;
+        }
         // An empty folder, as most are: one look-up each.
         let below = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
                      SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
+        self.conn
+            .prepare_cached(&format!(
+                "{below} DELETE FROM stray WHERE file_id IN \
+                 (SELECT id FROM file WHERE folder_id IN below)"
+            ))?
+            .execute([id])?;
         self.conn
             .prepare_cached(&format!(
                 "{below} DELETE FROM file WHERE folder_id IN below"
@@ -116,6 +125,7 @@ impl Store {
         from: &RelPath,
         to: &RelPath,
     ) -> Result<(), JournalError> {
+        self.expand_all()?;
         self.remove_folder(to)?;
         self.follow(to)?;
         if let Some(id) = self.folder_id(from)? {
@@ -124,7 +134,7 @@ impl Store {
             };
             let parent_id = self.make_folder(&parent)?;
             self.place_folder(id, parent_id, name)?;
-            self.schedule_expansion(id)?;
+            self.schedule_expansion(id, from)?;
         }
         Ok(())
     }
@@ -152,56 +162,168 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn schedule_expansion(&mut self, id: i64) -> Result<(), JournalError> {
+    /// Its files and rows, and those of the folders below, are to be deleted at the remote.
+    fn leave_folder(&mut self, id: i64, path: &RelPath) -> Result<(), JournalError> {
+        let mut folders = vec![(id, path.clone())];
+        while let Some((id, path)) = folders.pop() {
+            let files: Vec<i64> = self
+                .conn
+                .prepare_cached("SELECT id FROM file WHERE folder_id = ?")?
+                .query_map([id], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            for file in files {
+                self.drop_file(file)?;
+            }
+            self.row_is_gone(id, &path)?;
+            folders.extend(self.children(id, &path)?);
+        }
+        Ok(())
+    }
+
+    /// The folders in a folder, which is at `path`.
+    fn children(&mut self, id: i64, path: &RelPath) -> Result<Vec<(i64, RelPath)>, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached("SELECT id, name FROM folder WHERE parent_id = ?")?
+            .query_map([id], |row| {
+                Ok((row.get(0)?, path.join(&row.get::<_, Vec<u8>>(1)?)))
+            })?
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// The files of the folder `id` are still known by what they were in `from`.
+    pub(super) fn schedule_expansion(
+        &mut self,
+        id: i64,
+        from: &RelPath,
+    ) -> Result<(), JournalError> {
+        // Renamed twice before a file was looked at: what the remote has is at the first place.
         self.conn
-            .prepare_cached("INSERT OR REPLACE INTO expansion (folder_id) VALUES (?)")?
-            .execute([id])?;
+            .prepare_cached(
+                "INSERT INTO expansion (folder_id, path) VALUES (?1, ?2)
+                 ON CONFLICT (folder_id) DO UPDATE SET after_file = 0,
+                     path = CASE after_file WHEN 0 THEN path ELSE ?2 END",
+            )?
+            .execute(params![id, from.as_bytes()])?;
+        Ok(())
+    }
+
+    pub(super) fn is_expanding(&mut self) -> Result<bool, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached("SELECT 1 FROM expansion LIMIT 1")?
+            .exists([])?)
+    }
+
+    /// Before another folder is renamed: where a file's objects are is known as long as one rename
+    /// of its folders at most has still to be gone through. It matters only to those who delete.
+    pub(super) fn expand_all(&mut self) -> Result<(), JournalError> {
+        if self.sync_deletes {
+            while self.expand(usize::MAX >> 1)? > 0 {}
+        }
         Ok(())
     }
 
     /// Queues up to `limit` files of renamed folders under their new paths; their folders' rows and
     /// sub-folders follow. Returns how much it did: 0 means that nothing is left.
     pub(super) fn expand(&mut self, limit: usize) -> Result<usize, JournalError> {
-        let next: Option<(i64, i64)> = self
+        let next: Option<(i64, Vec<u8>, i64)> = self
             .conn
-            .prepare_cached("SELECT folder_id, after_file FROM expansion LIMIT 1")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached("SELECT folder_id, path, after_file FROM expansion LIMIT 1")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let Some((folder_id, after)) = next else {
+        let Some((folder_id, from, after)) = next else {
             return Ok(0);
         };
+        let from = RelPath::parse(&from).unwrap_or_else(RelPath::root);
+        if after == 0 && self.sync_deletes {
+            self.row_is_gone(folder_id, &from)?;
+            self.raise_row(folder_id, false)?;
+        }
+        let to = self.folder_path(folder_id)?;
         // By id, not by name: the cursor must not meet files that are added meanwhile twice.
-        let files: Vec<i64> = self
+        let files: Vec<(i64, Vec<u8>)> = self
             .conn
             .prepare_cached(
-                "SELECT id FROM file WHERE folder_id = ? AND id > ? ORDER BY id LIMIT ?",
+                "SELECT id, name FROM file WHERE folder_id = ? AND id > ? ORDER BY id LIMIT ?",
             )?
-            .query_map(params![folder_id, after, limit as i64], |row| row.get(0))?
+            .query_map(params![folder_id, after, limit as i64], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
             .collect::<Result<_, _>>()?;
         let due = self.due();
-        for id in &files {
-            self.moved_file(*id, due)?;
+        for (id, name) in &files {
+            self.moved_file(*id, &from.join(name), &to.join(name), due)?;
         }
         if files.len() == limit {
             self.conn
                 .prepare_cached("UPDATE expansion SET after_file = ? WHERE folder_id = ?")?
-                .execute(params![files.last(), folder_id])?;
+                .execute(params![files.last().map(|(id, _)| id), folder_id])?;
         } else {
-            self.conn
-                .prepare_cached("INSERT OR REPLACE INTO expansion (folder_id) SELECT id FROM folder WHERE parent_id = ?")?
-                .execute([folder_id])?;
             self.conn
                 .prepare_cached("DELETE FROM expansion WHERE folder_id = ?")?
                 .execute([folder_id])?;
+            for (child, from) in self.children(folder_id, &from)? {
+                self.schedule_expansion(child, &from)?;
+            }
         }
         Ok(files.len() + 1)
     }
 
-    /// A file has another path: what the remote has under the new key, if anything, is not its.
-    pub(super) fn moved_file(&mut self, id: i64, due: i64) -> Result<(), JournalError> {
+    /// Does for one file, which is about to go elsewhere, what [`Self::expand`] has still to do.
+    pub(super) fn expand_one(&mut self, id: i64) -> Result<(), JournalError> {
+        if !self.is_expanding()? {
+            return Ok(());
+        }
+        let (own, name): (i64, Vec<u8>) = self
+            .conn
+            .prepare_cached("SELECT folder_id, name FROM file WHERE id = ?")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut names = vec![name];
+        let mut at = own;
+        while at != ROOT {
+            let expansion: Option<(Vec<u8>, i64)> = self
+                .conn
+                .prepare_cached("SELECT path, after_file FROM expansion WHERE folder_id = ?")?
+                .query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            if let Some((from, after)) = expansion
+                && (at != own || id > after)
+            {
+                let from = RelPath::parse(&from).unwrap_or_else(RelPath::root);
+                let path = names.iter().rev().fold(from, |path, name| path.join(name));
+                let Some(to) = self.file_path(id)? else {
+                    return Ok(());
+                };
+                let due = self.due();
+                return self.moved_file(id, &path, &to, due);
+            }
+            let (parent, name) = self
+                .conn
+                .prepare_cached("SELECT parent_id, name FROM folder WHERE id = ?")?
+                .query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            names.push(name);
+            at = parent;
+        }
+        Ok(())
+    }
+
+    /// A file that was at `from` is at `to`: what the remote has under the new key, if anything, is
+    /// not its.
+    pub(super) fn moved_file(
+        &mut self,
+        id: i64,
+        from: &RelPath,
+        to: &RelPath,
+        due: i64,
+    ) -> Result<(), JournalError> {
+        self.leave(id, from, true)?;
         self.conn
-            .prepare_cached("UPDATE file SET version = version + 1, hash = NULL WHERE id = ?")?
+            .prepare_cached(
+                "UPDATE file SET version = version + 1, hash = NULL, occupied = 0 WHERE id = ?",
+            )?
             .execute([id])?;
+        self.take_over(id, to)?;
         self.queue_with(id, due, now_ms(), None)
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::rows::FolderId;
 use super::store::check_identity;
-use super::{JournalError, Kind};
+use super::{FileId, JournalError, Kind};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
 
@@ -27,16 +27,25 @@ pub struct Totals {
     pub suspect_files: u64,
     pub queued_rows: u64,
     pub failed_rows: u64,
+    /// Paths whose objects are to be deleted.
+    pub queued_deletions: u64,
+    pub failed_deletions: u64,
     /// Whether a scan is going on, and whether there are renamed folders whose files have still to
     /// be queued: while it is so, the queue is not all there is to do.
     pub scanning: bool,
     pub expanding: bool,
+    /// Nothing is delivered until somebody says so.
+    pub paused: bool,
 }
 
 impl Totals {
     /// Nothing is left to do by itself.
     pub fn is_drained(&self) -> bool {
-        self.queued_files == 0 && self.queued_rows == 0 && !self.scanning && !self.expanding
+        self.queued_files == 0
+            && self.queued_rows == 0
+            && self.queued_deletions == 0
+            && !self.scanning
+            && !self.expanding
     }
 }
 
@@ -49,6 +58,10 @@ pub struct Meta {
     pub mounted_before: bool,
     /// Whether the last mount or push had a row sink.
     pub has_rows: bool,
+    /// As it was mounted or pushed last: whether deletions go to the remote, and what goes first (a
+    /// glob a line).
+    pub sync_deletes: bool,
+    pub priority: String,
 }
 
 /// A file as the scan needs it.
@@ -94,6 +107,18 @@ pub struct DeliveredFile {
     pub delivered_at: i64,
 }
 
+/// An object that another one can be copied from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySource {
+    pub path: RelPath,
+    /// Whether it is what the file itself left behind.
+    pub renamed: bool,
+    /// Whether it has a thumbnail, as far as is known.
+    pub thumbnail: bool,
+    /// Of a picture, pixels.
+    pub dimensions: Option<(u32, u32)>,
+}
+
 impl View {
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let unusable = |error: rusqlite::Error| JournalError::Unusable {
@@ -114,7 +139,7 @@ impl View {
     pub fn meta(&self) -> Result<Meta, JournalError> {
         use std::os::unix::ffi::OsStringExt;
         Ok(self.conn.query_row(
-            "SELECT directory, mount_id, mounted_at, has_rows FROM meta",
+            "SELECT directory, mount_id, mounted_at, has_rows, sync_deletes, priority FROM meta",
             [],
             |row| {
                 Ok(Meta {
@@ -122,6 +147,8 @@ impl View {
                     mount_id: row.get(1)?,
                     mounted_before: row.get::<_, Option<i64>>(2)?.is_some(),
                     has_rows: row.get(3)?,
+                    sync_deletes: row.get(4)?,
+                    priority: row.get(5)?,
                 })
             },
         )?)
@@ -151,7 +178,7 @@ impl View {
             .prepare_cached(
                 "SELECT files, bytes, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files,
                      suspect_bytes, queued_rows * has_rows, failed_rows * has_rows, EXISTS (SELECT 1 FROM scan),
-                     EXISTS (SELECT 1 FROM expansion)
+                     EXISTS (SELECT 1 FROM expansion), queued_deletions, failed_deletions, paused
                  FROM total, meta",
             )?
             .query_row([], |row| {
@@ -167,6 +194,9 @@ impl View {
                     suspect_files: suspect,
                     queued_rows: n(8)?,
                     failed_rows: n(9)?,
+                    queued_deletions: n(12)?,
+                    failed_deletions: n(13)?,
+                    paused: row.get(14)?,
                     scanning: row.get(10)?,
                     expanding: row.get(11)?,
                 })
@@ -177,23 +207,30 @@ impl View {
     /// O(log n).
     pub fn oldest_waiting(&self) -> Result<Option<i64>, JournalError> {
         // What was never tried is due in the order in which it came; the rest has an index.
-        let of_lane = |large: bool| -> Result<Option<i64>, JournalError> {
+        let of_lane = |large: bool, priority: bool| -> Result<Option<i64>, JournalError> {
             Ok(self
                 .conn
                 .prepare_cached(
-                    "SELECT queued_at FROM work WHERE state = 0 AND large = ? ORDER BY due_at LIMIT 1",
+                    "SELECT queued_at FROM work WHERE state = 0 AND large = ? AND priority = ?
+                     ORDER BY due_at LIMIT 1",
                 )?
-                .query_row([large], |row| row.get(0))
+                .query_row([large, priority], |row| row.get(0))
                 .optional()?)
         };
         let retried: Option<i64> = self
             .conn
             .prepare_cached("SELECT min(queued_at) FROM work WHERE attempts > 0")?
             .query_row([], |row| row.get(0))?;
-        Ok([of_lane(false)?, of_lane(true)?, retried]
-            .into_iter()
-            .flatten()
-            .min())
+        Ok([
+            of_lane(false, false)?,
+            of_lane(true, false)?,
+            of_lane(false, true)?,
+            of_lane(true, true)?,
+            retried,
+        ]
+        .into_iter()
+        .flatten()
+        .min())
     }
 
     /// Files and rows whose last attempt failed, newest first: at most `limit` of each, after
@@ -233,6 +270,8 @@ impl View {
             });
         }
         failures.extend(self.thumbnail_failures(limit)?);
+        failures.extend(self.path_failures("stray", "deletion", limit)?);
+        failures.extend(self.path_failures("gone_row", "row", limit)?);
         failures.sort_by_key(|failure| std::cmp::Reverse(failure.at));
         failures.truncate(limit);
         Ok(failures)
@@ -260,6 +299,81 @@ impl View {
             });
         }
         Ok(failures)
+    }
+
+    /// Of the tables that name what they are about by its path.
+    fn path_failures(
+        &self,
+        table: &str,
+        artifact: &str,
+        limit: usize,
+    ) -> Result<Vec<crate::status::Failure>, JournalError> {
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT path, error, attempts, failed_at, state FROM {table}
+             WHERE error IS NOT NULL ORDER BY failed_at DESC LIMIT ?"
+        ))?;
+        let failures = statement.query_map([limit as i64], |row| {
+            let path: Vec<u8> = row.get(0)?;
+            Ok(crate::status::Failure {
+                path: RelPath::parse(&path).map_or_else(String::new, |path| path.to_string()),
+                artifact: artifact.to_owned(),
+                error: row.get(1)?,
+                attempts: row.get(2)?,
+                at: row.get(3)?,
+                will_retry: row.get::<_, i64>(4)? < 2,
+            })
+        })?;
+        Ok(failures.collect::<Result<_, _>>()?)
+    }
+
+    /// Another object at the remote with this content: where the file `id` was before, or a file.
+    pub fn copy_source(
+        &self,
+        id: FileId,
+        hash: &blake3::Hash,
+    ) -> Result<Option<CopySource>, JournalError> {
+        let picture = |row: &Row<'_>| -> rusqlite::Result<(bool, Option<(u32, u32)>)> {
+            let width: Option<u32> = row.get(3)?;
+            Ok((row.get(2)?, width.zip(row.get(4)?)))
+        };
+        let moved = self
+            .conn
+            .prepare_cached(
+                "SELECT path, 0, stray.thumbnail, width, height FROM stray JOIN file ON file.id = file_id
+                 WHERE file_id = ? AND stray.hash = ?",
+            )?
+            .query_row(params![id.0, hash.as_bytes()], |row| {
+                Ok((row.get::<_, Vec<u8>>(0)?, picture(row)?))
+            })
+            .optional()?;
+        if let Some((path, (thumbnail, dimensions))) = moved {
+            return Ok(RelPath::parse(&path).map(|path| CopySource {
+                path,
+                renamed: true,
+                thumbnail: thumbnail && dimensions.is_some(),
+                dimensions,
+            }));
+        }
+        let equal = self
+            .conn
+            .prepare_cached(
+                "SELECT folder_id, name, thumbnail = 1, width, height FROM file
+                 WHERE substr(hash, 1, 8) = substr(?2, 1, 8) AND hash IS NOT NULL AND hash = ?2 AND id <> ?1
+                 LIMIT 1",
+            )?
+            .query_row(params![id.0, hash.as_bytes()], |row| {
+                Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, picture(row)?))
+            })
+            .optional()?;
+        let Some((folder_id, name, (thumbnail, dimensions))) = equal else {
+            return Ok(None);
+        };
+        Ok(Some(CopySource {
+            path: self.folder_path(folder_id)?.join(&name),
+            renamed: false,
+            thumbnail,
+            dimensions,
+        }))
     }
 
     pub(super) fn folder_path(&self, id: i64) -> Result<RelPath, JournalError> {
@@ -324,7 +438,7 @@ impl View {
         Ok(files.collect::<Result<_, _>>()?)
     }
 
-    /// The names of the folders in a folder.
+    /// The names of the folders in a folder that the journal knows.
     pub fn known_folders(&self, folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError> {
         let Some(id) = self.folder_id(folder)? else {
             return Ok(Vec::new());

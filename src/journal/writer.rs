@@ -263,7 +263,11 @@ impl Op {
     fn makes_work(&self) -> bool {
         !matches!(
             self,
-            Op::ClaimFiles { .. } | Op::ClaimRows { .. } | Op::Sync
+            Op::ClaimFiles { .. }
+                | Op::ClaimRows { .. }
+                | Op::ClaimGoneRows { .. }
+                | Op::ClaimDeletions { .. }
+                | Op::Sync
         )
     }
 }
@@ -299,6 +303,14 @@ impl Store {
             Op::SettleFiles(settlements) => self.settle_files(settlements)?,
             Op::ClaimRows { limit } => return Ok(Answer::Rows(self.claim_rows(*limit)?)),
             Op::SettleRows(outcomes) => self.settle_rows(outcomes)?,
+            Op::ClaimGoneRows { limit } => {
+                return Ok(Answer::GoneRows(self.claim_gone_rows(*limit)?));
+            }
+            Op::SettleGoneRows(outcomes) => self.settle_gone_rows(outcomes)?,
+            Op::ClaimDeletions { limit } => {
+                return Ok(Answer::Deletions(self.claim_deletions(*limit)?));
+            }
+            Op::SettleDeletions(outcomes) => self.settle_deletions(outcomes)?,
             Op::Hurry => self.hurry()?,
             Op::BeginScan(path) => {
                 self.conn
@@ -315,6 +327,10 @@ impl Store {
                 }
             }
             Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
+            Op::Pause(paused) => {
+                self.conn.execute("UPDATE meta SET paused = ?", [paused])?;
+                self.paused = *paused;
+            }
             Op::Mounted => self.mounted()?,
             Op::Ended => self.ended()?,
         }

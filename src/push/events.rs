@@ -192,7 +192,7 @@ impl Events {
                 attempts: claim.attempts,
                 will_retry: false,
             },
-            FileOutcome::Released { .. } => return,
+            FileOutcome::Released { .. } | FileOutcome::Unsent { .. } => return,
         };
         (self.hearer)(event);
     }

@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use super::Events;
 use crate::path::RelPath;
 use crate::remote::{
-    Artifact, Body, Each, Key, Listed, ObjectInfo, Proof, Put, Remote, RemoteError, Sink,
+    Artifact, Body, Copy, Each, Key, Listed, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
+    Sink,
 };
 
 /// A listing costs one request for so many objects; before one in so many files is new, it does not
@@ -224,8 +225,20 @@ impl Remote for SkipExisting {
         self.remote.get(key, sink).await
     }
 
+    async fn copy(&self, copy: &Copy) -> Result<Option<Proof>, RemoteError> {
+        self.remote.copy(copy).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), RemoteError> {
         self.remote.delete(key).await
+    }
+
+    async fn delete_all(&self, keys: &[Key]) -> Vec<Result<(), RemoteError>> {
+        self.remote.delete_all(keys).await
+    }
+
+    fn keep_pace(&self, pace: Arc<Pace>) {
+        self.remote.keep_pace(pace);
     }
 
     fn url(&self, key: &Key) -> Option<String> {

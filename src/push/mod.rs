@@ -36,7 +36,8 @@ use crate::status::collect::{self, Source};
 
 /// How long remote and row sink may take to answer before a push gives up at once.
 const ANSWER: Duration = Duration::from_secs(10);
-/// A push ends when nothing has arrived for so long: twice the longest pause between two attempts.
+/// A push ends when nothing has arrived for so long, or for twice the longest pause between two
+/// attempts.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long uploads that are on their way may take to end when told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -101,6 +102,8 @@ pub fn run(
         // Nobody is writing through us: there is nothing to wait for.
         settle: Duration::ZERO,
         has_rows: !settings.rows.is_empty(),
+        sync_deletes: settings.sync_deletes,
+        priority: settings.priority.clone(),
     })
     .map_err(failed)?;
     lock.write_state(State::Pushing);
@@ -134,6 +137,7 @@ pub fn run(
     let work = Work {
         scan: scan.handle(),
         stop,
+        patience: PATIENCE.max(settings.max_retry_delay * 2),
     };
     let delivery = match &places {
         Some(places) => {
@@ -190,6 +194,7 @@ pub fn run(
 struct Work {
     scan: ScanHandle,
     stop: Arc<AtomicBool>,
+    patience: Duration,
 }
 
 impl Work {
@@ -209,7 +214,7 @@ impl Work {
             return Ok(false);
         };
         tokio::select! {
-            drained = delivery.drain(PATIENCE) => {
+            drained = delivery.drain(self.patience) => {
                 if drained? == Drained::Stalled {
                     tracing::warn!("nothing arrives any more; the journal keeps what is left");
                 }

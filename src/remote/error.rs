@@ -22,6 +22,8 @@ pub struct RemoteError {
     pub message: String,
     /// How long the service asked us to wait (Retry-After).
     pub retry_after: Option<Duration>,
+    /// Whether the service asked us to slow down.
+    pub throttled: bool,
 }
 
 impl RemoteError {
@@ -30,6 +32,7 @@ impl RemoteError {
             kind,
             message: message.into(),
             retry_after: None,
+            throttled: false,
         }
     }
 

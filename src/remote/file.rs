@@ -1,24 +1,30 @@
 //! A directory as the remote: the embedded default, and the way to a disk or share that is mounted.
 
+mod copy;
+mod delete;
 mod read;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::{Body, Each, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink};
+use super::{
+    Body, Copy, Each, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
+};
 
 /// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
 /// on the same file system.
 const TEMPORARY: &str = ".outboxfs-tmp";
 /// A temporary file that has not been touched for so long belongs to nobody any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often a folder may vanish between its making and its first file.
+const FOLDER_RACES: usize = 8;
 /// Large enough that system calls do not count, small enough to stay in the cache while hashed.
 const BUFFER: usize = 1 << 20;
 
@@ -26,6 +32,7 @@ const BUFFER: usize = 1 << 20;
 /// name, synced, and renamed; so it is there whole, after a power cut too, or not at all.
 pub struct FileRemote {
     root: Arc<PathBuf>,
+    pace: OnceLock<Arc<Pace>>,
 }
 
 impl FileRemote {
@@ -39,12 +46,17 @@ impl FileRemote {
         match url.to_file_path() {
             Ok(root) => Ok(Self {
                 root: Arc::new(root),
+                pace: OnceLock::new(),
             }),
             Err(()) => Err(RemoteError::permanent(
                 "a file: URL names a directory of this machine by its absolute path, as in \
                  file:///srv/pictures",
             )),
         }
+    }
+
+    fn pace(&self) -> Arc<Pace> {
+        self.pace.get().cloned().unwrap_or_default()
     }
 
     async fn blocking<T: Send + 'static>(
@@ -74,7 +86,12 @@ impl Remote for FileRemote {
     }
 
     async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
-        self.blocking(move |root| store(root, &put)).await
+        let pace = self.pace();
+        self.blocking(move |root| {
+            pace.request_blocking();
+            store(root, &put, &pace)
+        })
+        .await
     }
 
     async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {
@@ -92,7 +109,32 @@ impl Remote for FileRemote {
 
     async fn delete(&self, key: &Key) -> Result<(), RemoteError> {
         let key = key.clone();
-        self.blocking(move |root| read::delete(root, &key)).await
+        self.blocking(move |root| delete::delete(root, &key)).await
+    }
+
+    /// One after the other on one thread.
+    async fn delete_all(&self, keys: &[Key]) -> Vec<Result<(), RemoteError>> {
+        let count = keys.len();
+        let keys = keys.to_vec();
+        let deleted = self
+            .blocking(move |root| Ok(keys.iter().map(|key| delete::delete(root, key)).collect()));
+        deleted
+            .await
+            .unwrap_or_else(|error| vec![Err(error); count])
+    }
+
+    async fn copy(&self, copy: &Copy) -> Result<Option<Proof>, RemoteError> {
+        let (copy, pace) = (copy.clone(), self.pace());
+        self.blocking(move |root| {
+            pace.request_blocking();
+            copy::copy(root, &copy, &pace)
+        })
+        .await
+    }
+
+    fn keep_pace(&self, pace: Arc<Pace>) {
+        // A second one would come too late for what is being written.
+        let _ = self.pace.set(pace);
     }
 
     fn url(&self, key: &Key) -> Option<String> {
@@ -139,43 +181,55 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn store(root: &Path, put: &Put) -> Result<Proof, RemoteError> {
+fn store(root: &Path, put: &Put, pace: &Pace) -> Result<Proof, RemoteError> {
     let what = format!("storing {}", put.key);
     let failed = |error| explain(&what, &error);
-    if !root.is_dir() {
-        // Not created here: it may be where a disk is to be mounted.
-        return Err(RemoteError::unreachable(format!(
-            "{what} waits: the remote's directory {} is not there; is its disk mounted?",
-            root.display()
-        )));
-    }
+    is_there(root, &what)?;
     let mut temporary = Temporary::create(root).map_err(failed)?;
     let file = &mut temporary.file;
-    if write(&put.body, file).map_err(failed)? != Some(put.hash) {
+    if write(&put.body, file, pace).map_err(failed)? != Some(put.hash) {
         return Err(RemoteError::content_changed());
     }
-    describe(file, put).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    let target = root.join(put.key.as_str());
+    describe(file, &attributes(put)).map_err(failed)?;
+    finish(root, temporary, &put.key, &what)
+}
+
+fn is_there(root: &Path, what: &str) -> Result<(), RemoteError> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    // Not created here: it may be where a disk is to be mounted.
+    Err(RemoteError::unreachable(format!(
+        "{what} waits: the remote's directory {} is not there; is its disk mounted?",
+        root.display()
+    )))
+}
+
+/// Makes a written file durable and an object.
+fn finish(root: &Path, temporary: Temporary, key: &Key, what: &str) -> Result<Proof, RemoteError> {
+    let failed = |error| explain(what, &error);
+    temporary.file.sync_all().map_err(failed)?;
+    let target = root.join(key.as_str());
     place(root, temporary, &target).map_err(|error| match error.raw_os_error().map(errno) {
-        Some(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST) => occupied(root, &what, &target),
+        Some(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST) => occupied(root, what, &target),
         _ => failed(error),
     })?;
     Ok(Proof::default())
 }
 
 /// Copies the body and returns its hash; `None` if a file ended early.
-fn write(body: &Body, to: &mut File) -> io::Result<Option<blake3::Hash>> {
+fn write(body: &Body, to: &mut File, pace: &Pace) -> io::Result<Option<blake3::Hash>> {
     match body {
         Body::Bytes(bytes) => {
+            pace.bytes_blocking(bytes.len() as u64);
             to.write_all(bytes)?;
             Ok(Some(blake3::hash(bytes)))
         }
-        Body::File { file, len } => copy(file, *len, to),
+        Body::File { file, len } => copy(file, *len, to, pace),
     }
 }
 
-fn copy(from: &File, len: u64, to: &mut File) -> io::Result<Option<blake3::Hash>> {
+fn copy(from: &File, len: u64, to: &mut File, pace: &Pace) -> io::Result<Option<blake3::Hash>> {
     use std::os::unix::fs::FileExt;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; len.min(BUFFER as u64) as usize];
@@ -185,6 +239,7 @@ fn copy(from: &File, len: u64, to: &mut File) -> io::Result<Option<blake3::Hash>
         match from.read_at(&mut buffer[..wanted], at) {
             Ok(0) => return Ok(None),
             Ok(read) => {
+                pace.bytes_blocking(read as u64);
                 hasher.update(&buffer[..read]);
                 to.write_all(&buffer[..read])?;
                 at += read as u64;
@@ -196,18 +251,33 @@ fn copy(from: &File, len: u64, to: &mut File) -> io::Result<Option<blake3::Hash>
     Ok(Some(hasher.finalize()))
 }
 
-/// Keeps the metadata as extended attributes `user.outboxfs.…`, where the file system has such.
-fn describe(file: &File, put: &Put) -> io::Result<()> {
-    let blake3 = put.hash.to_hex();
-    let own = [
-        ("content-type", put.content_type.as_str()),
-        ("blake3", blake3.as_str()),
-    ];
-    let further = put.metadata.iter();
-    let further = further.map(|(name, value)| (*name, value.as_str()));
-    for (name, value) in own.into_iter().chain(further) {
-        let name = format!("user.outboxfs.{name}");
-        match rustix::fs::fsetxattr(file, name, value.as_bytes(), XattrFlags::empty()) {
+/// Where the metadata are kept: extended attributes.
+const ATTRIBUTES: &str = "user.outboxfs.";
+
+type Attributes = Vec<(String, Vec<u8>)>;
+
+fn attributes(put: &Put) -> Attributes {
+    described(&put.content_type, put.hash, &put.metadata)
+}
+
+fn described(
+    content_type: &str,
+    hash: blake3::Hash,
+    metadata: &[(&'static str, String)],
+) -> Attributes {
+    let hex = hash.to_hex();
+    let own = [("content-type", content_type), ("blake3", hex.as_str())];
+    let further = metadata.iter().map(|(name, value)| (*name, value.as_str()));
+    own.into_iter()
+        .chain(further)
+        .map(|(name, value)| (format!("{ATTRIBUTES}{name}"), value.as_bytes().to_vec()))
+        .collect()
+}
+
+/// Keeps the metadata, where the file system can.
+fn describe(file: &File, attributes: &Attributes) -> io::Result<()> {
+    for (name, value) in attributes {
+        match rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()) {
             Ok(()) => {}
             // None here (vfat, NFS), or no more room for them in the inode: the bytes count.
             Err(Errno::NOTSUP | Errno::PERM | Errno::NOSPC | Errno::TOOBIG) => return Ok(()),
@@ -218,16 +288,21 @@ fn describe(file: &File, put: &Put) -> io::Result<()> {
 }
 
 /// Gives a written file its name, and makes the name durable.
-fn place(root: &Path, temporary: Temporary, target: &Path) -> io::Result<()> {
+fn place(root: &Path, mut temporary: Temporary, target: &Path) -> io::Result<()> {
     let parent = target.parent().unwrap_or(root);
-    match temporary.rename(target) {
-        // One rename in most cases; a folder is missing only for its first file.
-        Err((temporary, error)) if error.kind() == io::ErrorKind::NotFound => {
-            create_folder(root, parent)?;
-            temporary.rename(target).map_err(|(_, error)| error)?;
+    // One rename in most cases: a folder is missing only for its first file, or when somebody else
+    // has just removed it because it was empty.
+    for _ in 0..FOLDER_RACES {
+        match temporary.rename(target) {
+            Err((again, error)) if error.kind() == io::ErrorKind::NotFound => {
+                create_folder(root, parent)?;
+                temporary = again;
+            }
+            Err((_, error)) => return Err(error),
+            Ok(()) => return sync_folder(parent),
         }
-        result => result.map_err(|(_, error)| error)?,
     }
+    temporary.rename(target).map_err(|(_, error)| error)?;
     sync_folder(parent)
 }
 
@@ -237,9 +312,14 @@ fn create_folder(root: &Path, folder: &Path) -> io::Result<()> {
     let missing: Vec<_> = below_root.take_while(|path| !path.exists()).collect();
     for folder in missing.into_iter().rev() {
         match std::fs::create_dir(folder) {
-            Ok(()) => sync_folder(folder.parent().unwrap_or(root))?,
+            Ok(()) => match sync_folder(folder.parent().unwrap_or(root)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                result => result?,
+            },
             // Another worker was first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // The one above it was removed again, being empty: the caller begins anew.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         }
     }

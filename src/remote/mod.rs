@@ -8,6 +8,7 @@ mod file;
 mod key;
 mod media_type;
 mod object;
+mod pace;
 mod s3;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};
+pub use pace::Pace;
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
@@ -66,8 +68,28 @@ pub trait Remote: Send + Sync {
     /// Writes an object's content to `sink` and returns its size; `None` if there is none.
     async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError>;
 
+    /// Stores an object by having the remote copy one that it has: no byte passes here. `None` if
+    /// there is nothing of that content to copy, or the remote cannot: then it has to be sent.
+    async fn copy(&self, _copy: &Copy) -> Result<Option<Proof>, RemoteError> {
+        Ok(None)
+    }
+
     /// Removes an object; one that is not there is no error.
     async fn delete(&self, key: &Key) -> Result<(), RemoteError>;
+
+    /// Removes objects, as many with one request as the remote can. Answers for each, in their
+    /// order.
+    async fn delete_all(&self, keys: &[Key]) -> Vec<Result<(), RemoteError>> {
+        let mut answers = Vec::with_capacity(keys.len());
+        for key in keys {
+            answers.push(self.delete(key).await);
+        }
+        answers
+    }
+
+    /// From now on no more bytes and requests a second than `pace` allows. Called once, before the
+    /// first use. A remote that does not send by itself leaves it to the one behind it.
+    fn keep_pace(&self, _pace: Arc<Pace>) {}
 
     /// Where a reader finds the object, if the remote can tell.
     fn url(&self, key: &Key) -> Option<String>;
@@ -83,6 +105,25 @@ pub struct Put {
     /// BLAKE3 of the body; stored as metadata `blake3` in hexadecimal.
     pub hash: blake3::Hash,
     /// Further metadata: names of `a-z`, `0-9` and `-`, values of printable ASCII.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+/// An object to store by copying another one of the same content.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    pub from: Key,
+    pub to: Key,
+    /// Metadata that the object under `from` has if it is the one that is meant.
+    pub expected: (&'static str, String),
+    /// What the copy is described by; `None`: as `from` is.
+    pub described: Option<Described>,
+}
+
+/// What [`Put`] stores beside the bytes.
+#[derive(Debug, Clone)]
+pub struct Described {
+    pub content_type: String,
+    pub hash: blake3::Hash,
     pub metadata: Vec<(&'static str, String)>,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use crate::glob::{self, Globs};
 use crate::path::RelPath;
 
 /// The file in a folder whose rules hold from that folder on.
@@ -16,7 +17,7 @@ pub const IGNORE_FILE: &[u8] = b".outboxignore";
 #[derive(Debug, Clone)]
 pub struct Filter {
     /// Only what one of these matches, if there are any.
-    include: Option<Gitignore>,
+    include: Option<Globs>,
     exclude: Gitignore,
     max_size: Option<u64>,
 }
@@ -42,9 +43,9 @@ impl Filter {
         Ok(Self {
             include: match include {
                 [] => None,
-                globs => Some(rules(globs)?),
+                globs => Some(Globs::new(globs)?),
             },
-            exclude: rules(exclude)?,
+            exclude: glob::rules(exclude)?,
             max_size,
         })
     }
@@ -55,9 +56,7 @@ impl Filter {
             return true;
         }
         match &self.include {
-            Some(include) if !is_folder => !include
-                .matched_path_or_any_parents(path.as_path(), false)
-                .is_ignore(),
+            Some(include) if !is_folder => !include.matches(path),
             _ => false,
         }
     }
@@ -65,18 +64,6 @@ impl Filter {
     pub fn is_too_large(&self, size: u64) -> bool {
         self.max_size.is_some_and(|most| size > most)
     }
-}
-
-fn rules(globs: &[String]) -> Result<Gitignore, String> {
-    let mut builder = GitignoreBuilder::new("");
-    for glob in globs {
-        builder
-            .add_line(None, glob)
-            .map_err(|error| format!("'{glob}' is not a glob: {error}"))?;
-    }
-    builder
-        .build()
-        .map_err(|error| format!("the globs cannot be used: {error}"))
 }
 
 /// The `.outboxignore` files from the backing directory down to a folder.

@@ -168,11 +168,11 @@ impl Walker<'_> {
         // What is known is read first: what is removed in between is then merely missing twice,
         // while a file that is made in between would look unknown.
         let known = to.known(path)?;
-        let known_folders = to.known_folders(path)?;
         let fd = match self.open(path) {
             Ok(fd) => fd,
-            // Removed or renamed meanwhile; who did that has told the journal, or the next scan sees it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.gone_folder(path, known, to, folders);
+            }
             Err(error) => {
                 to.trouble(path, &error);
                 return Ok(());
@@ -199,32 +199,50 @@ impl Walker<'_> {
             children,
             ..
         } = folder;
-        for name in known_folders {
-            // What is listed or left out is there.
-            if children.binary_search(&name).is_err() && !is_there(fd.as_fd(), &name) {
-                self.gone_folder(path.join(&name), to)?;
-            }
-        }
+        let gone = self.gone_folders(path, fd.as_fd(), &children, to)?;
         let missing: Vec<Vec<u8>> = known.into_keys().collect();
         if !found.is_empty() || !missing.is_empty() {
             to.differs(path, found, missing)?;
         }
         let children = children.into_iter().rev();
         folders.extend(children.map(|name| (path.join(&name), ignores.clone())));
+        folders.extend(
+            gone.iter()
+                .map(|name| (path.join(name), Ignores::default())),
+        );
         Ok(())
     }
 
-    /// A known folder that is not there, and so nothing of what was in it.
-    fn gone_folder(&self, path: RelPath, to: &mut dyn Findings) -> Result<(), JournalError> {
-        let mut folders = vec![path];
-        while let Some(path) = folders.pop() {
-            let missing: Vec<Vec<u8>> = to.known(&path)?.into_keys().collect();
-            let children = to.known_folders(&path)?;
-            folders.extend(children.iter().map(|name| path.join(name)));
-            if !missing.is_empty() {
-                to.differs(&path, Vec::new(), missing)?;
-            }
+    /// Of the known folders in a folder, those that are not there any more.
+    fn gone_folders(
+        &self,
+        path: &RelPath,
+        folder: BorrowedFd<'_>,
+        children: &[Vec<u8>],
+        to: &mut dyn Findings,
+    ) -> Result<Vec<Vec<u8>>, JournalError> {
+        let mut gone = to.known_folders(path)?;
+        gone.retain(|name| {
+            // What the filter leaves out is no child, and is there.
+            children.binary_search(name).is_err() && matches!(stat(folder, name), Ok(None))
+        });
+        Ok(gone)
+    }
+
+    /// A folder that is not there, and so nothing of what was in it. Where it was removed or renamed
+    /// through a mount, the journal was told, and knows nothing of it any more.
+    fn gone_folder(
+        &self,
+        path: &RelPath,
+        known: HashMap<Vec<u8>, Known>,
+        to: &mut dyn Findings,
+        folders: &mut Vec<(RelPath, Ignores)>,
+    ) -> Result<(), JournalError> {
+        if !known.is_empty() {
+            to.differs(path, Vec::new(), known.into_keys().collect())?;
         }
+        let below = to.known_folders(path)?.into_iter();
+        folders.extend(below.map(|name| (path.join(&name), Ignores::default())));
         Ok(())
     }
 
@@ -408,11 +426,6 @@ impl Found {
     fn has_holes(&self) -> bool {
         self.allocated < self.stat.size
     }
-}
-
-/// Whether there is a directory of that name.
-fn is_there(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
-    matches!(stat(folder, name), Ok(Some(found)) if found.is_folder)
 }
 
 /// `None` if the entry is gone.

@@ -27,8 +27,16 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
     snapshot.suspect_files = totals.suspect_files;
     snapshot.queued_rows = totals.queued_rows;
     snapshot.failed_rows = totals.failed_rows;
+    snapshot.queued_deletions = totals.queued_deletions;
+    snapshot.failed_deletions = totals.failed_deletions;
     snapshot.scanning = totals.scanning.then_some(0);
     snapshot.expanding = totals.expanding;
+    snapshot.waits_for = totals.paused.then(|| {
+        format!(
+            "it is paused; 'outboxfs resume {}' goes on",
+            snapshot.directory
+        )
+    });
     snapshot.oldest_waiting = view
         .oldest_waiting()?
         .map(|since| (now_ms() - since).max(0) as u64);
@@ -77,10 +85,12 @@ impl Source {
         snapshot.passthrough = self.passthrough.get().copied();
         let rate = self.progress.rate();
         snapshot.uploading = self.progress.uploading();
+        snapshot.workers = self.progress.workers() as u64;
         snapshot.bytes_per_second = rate.bytes;
         snapshot.files_per_second = rate.files;
         snapshot.time_left = time_left(&snapshot);
         (snapshot.remote_error, snapshot.rows_error) = self.progress.errors();
+        snapshot.waits_for = snapshot.waits_for.or_else(|| self.progress.waits_for());
         snapshot.scanning = snapshot
             .scanning
             .map(|_| self.scanned.load(Ordering::Relaxed));

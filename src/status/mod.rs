@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub rows_error: Option<String>,
     /// What has happened to the journal, if anything; one sentence.
     pub journal_error: Option<String>,
+    /// What keeps all deliveries waiting though nothing is wrong: a pause, upload hours.
+    pub waits_for: Option<String>,
     /// Kernel passthrough for reads and writes; `None` if no daemon runs.
     pub passthrough: Option<bool>,
 
@@ -40,6 +42,9 @@ pub struct Snapshot {
     pub queued_bytes: u64,
     /// Files being uploaded at this moment.
     pub uploading: Vec<Uploading>,
+    /// Small files that may be uploaded at a time now: fewer than were asked for while the remote asks
+    /// to slow down. 0 without a daemon.
+    pub workers: u64,
     /// Files whose last version is at the remote.
     pub delivered_files: u64,
     pub delivered_bytes: u64,
@@ -50,6 +55,9 @@ pub struct Snapshot {
     /// Folder rows waiting, and rows that will not be tried again by themselves.
     pub queued_rows: u64,
     pub failed_rows: u64,
+    /// Files whose objects are still to be deleted at the remote, and those where that has failed.
+    pub queued_deletions: u64,
+    pub failed_deletions: u64,
     /// Age of the oldest waiting change; `None` if nothing waits.
     pub oldest_waiting: Option<u64>,
     /// Bytes and files a second over the last seconds.
@@ -74,6 +82,8 @@ impl Snapshot {
             && self.suspect_files == 0
             && self.queued_rows == 0
             && self.failed_rows == 0
+            && self.queued_deletions == 0
+            && self.failed_deletions == 0
             && self.scanning.is_none()
             && !self.expanding
     }
@@ -92,7 +102,7 @@ pub struct Uploading {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     pub path: String,
-    /// `original`, `thumbnail` or `row`.
+    /// `original`, `thumbnail`, `row` or `deletion`.
     pub artifact: String,
     pub error: String,
     /// Attempts so far.

@@ -47,9 +47,16 @@ fn verdict(snapshot: &Snapshot) -> String {
             counted(snapshot.queued_rows, "row")
         ));
     }
+    if snapshot.queued_files == 0 && snapshot.queued_deletions > 0 {
+        why.push(format!(
+            "{} still to delete at the remote",
+            counted(snapshot.queued_deletions, "file")
+        ));
+    }
     let failed = [
         (snapshot.failed_files, "file"),
         (snapshot.failed_rows, "row"),
+        (snapshot.failed_deletions, "deletion"),
     ];
     for (count, noun) in failed.into_iter().filter(|(count, _)| *count > 0) {
         why.push(format!("{} failed", counted(count, noun)));
@@ -72,9 +79,10 @@ fn verdict(snapshot: &Snapshot) -> String {
     wrapped("", &format!("NOT safe to unplug: {}.", why.join(", ")))
 }
 
-/// What is wrong with the remote or the row sink as a whole.
+/// What keeps delivery waiting, and what is wrong with the remote or the row sink as a whole.
 fn troubles(out: &mut String, snapshot: &Snapshot) {
     let troubles = [
+        ("delivery: ", &snapshot.waits_for),
         ("remote: ", &snapshot.remote_error),
         ("rows: ", &snapshot.rows_error),
         ("journal: ", &snapshot.journal_error),
@@ -119,6 +127,11 @@ fn counts(out: &mut String, snapshot: &Snapshot) {
     if suspect > 0 {
         let why = "look damaged, so not sent: see .upload/suspect".to_owned();
         files("suspect", suspect, None, why);
+    }
+    if snapshot.queued_deletions + snapshot.failed_deletions > 0 {
+        let failed = format!("{} failed", HumanCount(snapshot.failed_deletions));
+        let note = format!("waiting, {failed}");
+        files("deletions", snapshot.queued_deletions, None, note);
     }
     if snapshot.queued_rows + snapshot.failed_rows > 0 {
         let failed = format!("{} failed", HumanCount(snapshot.failed_rows));

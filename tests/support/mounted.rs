@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use outboxfs::glob::Globs;
 use outboxfs::journal::{self, Journal};
 use outboxfs::mount::{self, Allow, Mount, Unmounter, VirtualFiles};
 use tempfile::TempDir;
@@ -79,6 +80,8 @@ impl Mounted {
             inode: metadata.ino(),
             settle: Duration::from_secs(3600),
             has_rows: true,
+            sync_deletes: false,
+            priority: Globs::default(),
         })
         .unwrap();
         let options = mount::Options {

@@ -1,4 +1,4 @@
-//! Looking at what a directory has: listings, metadata, content; and removing it.
+//! Looking at what a directory has: listings, metadata, content.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -134,15 +134,8 @@ pub(super) async fn get(
     size
 }
 
-pub(super) fn delete(root: &Path, key: &Key) -> Result<(), RemoteError> {
-    match fs::remove_file(root.join(key.as_str())) {
-        Err(error) if is_missing(&error) => Ok(()),
-        result => result.map_err(|error| explain(&format!("deleting {key}"), &error)),
-    }
-}
-
 /// A regular file; anything else is no object.
-fn open(root: &Path, key: &Key) -> Result<Option<File>, RemoteError> {
+pub(super) fn open(root: &Path, key: &Key) -> Result<Option<File>, RemoteError> {
     let path = root.join(key.as_str());
     match fs::symlink_metadata(&path) {
         Ok(metadata) if !metadata.is_file() => return Ok(None),
@@ -156,7 +149,7 @@ fn open(root: &Path, key: &Key) -> Result<Option<File>, RemoteError> {
     }
 }
 
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

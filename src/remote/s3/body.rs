@@ -4,16 +4,17 @@
 use std::fs::File;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
+use tokio::time::Sleep;
 
 use super::provider::Checksum;
-use crate::remote::RemoteError;
+use crate::remote::{Pace, RemoteError};
 
 /// What the connection is given at a time. Hyper writes each slice from where it lies.
 const SLICE: usize = 256 << 10;
@@ -91,14 +92,31 @@ impl Sum {
 }
 
 /// How much of a body the connection has taken so far; a body and its watcher share it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Progress(Arc<AtomicU64>);
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    taken: Arc<AtomicU64>,
+    /// The connection would take more, and gets none yet.
+    held: Arc<AtomicBool>,
+    pace: Arc<Pace>,
+}
 
 impl Progress {
+    /// A body that goes no faster than `pace`.
+    pub fn at(pace: Arc<Pace>) -> Self {
+        Self {
+            taken: Arc::default(),
+            held: Arc::default(),
+            pace,
+        }
+    }
+
     /// A request's body that reports here.
     pub fn body(&self, bytes: Bytes) -> ByteStream {
         ByteStream::new(SdkBody::from_body_1_x(Slices {
             rest: bytes,
+            slice: self.pace.slice(SLICE),
+            asked: false,
+            wait: None,
             progress: self.clone(),
         }))
     }
@@ -108,10 +126,11 @@ impl Progress {
     pub async fn watch<F: Future>(&self, patience: Duration, request: F) -> Option<F::Output> {
         let mut request = std::pin::pin!(request);
         loop {
-            let before = self.0.load(Ordering::Relaxed);
+            let before = self.taken.load(Ordering::Relaxed);
             match tokio::time::timeout(patience, &mut request).await {
                 Ok(output) => return Some(output),
-                Err(_) if self.0.load(Ordering::Relaxed) == before => return None,
+                Err(_) if self.held.load(Ordering::Relaxed) => {}
+                Err(_) if self.taken.load(Ordering::Relaxed) == before => return None,
                 Err(_) => {}
             }
         }
@@ -120,7 +139,32 @@ impl Progress {
 
 struct Slices {
     rest: Bytes,
+    slice: usize,
+    /// Whether the next slice's bytes are taken from the pace already.
+    asked: bool,
+    wait: Option<Pin<Box<Sleep>>>,
     progress: Progress,
+}
+
+impl Slices {
+    /// Ready when the next slice may go.
+    fn poll_pace(&mut self, len: usize, context: &mut Context<'_>) -> Poll<()> {
+        if !self.asked {
+            self.asked = true;
+            let wait = self.progress.pace.bytes(len as u64);
+            self.wait = wait.map(|wait| Box::pin(tokio::time::sleep(wait)));
+        }
+        if let Some(wait) = &mut self.wait
+            && wait.as_mut().poll(context).is_pending()
+        {
+            self.progress.held.store(true, Ordering::Relaxed);
+            return Poll::Pending;
+        }
+        self.progress.held.store(false, Ordering::Relaxed);
+        self.asked = false;
+        self.wait = None;
+        Poll::Ready(())
+    }
 }
 
 impl http_body::Body for Slices {
@@ -129,14 +173,17 @@ impl http_body::Body for Slices {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        let len = self.rest.len().min(SLICE);
+        let len = self.rest.len().min(self.slice);
+        if self.poll_pace(len, context).is_pending() {
+            return Poll::Pending;
+        }
         let slice = self.rest.split_to(len);
-        self.progress.0.fetch_add(len as u64, Ordering::Relaxed);
+        self.progress.taken.fetch_add(len as u64, Ordering::Relaxed);
         Poll::Ready(Some(Ok(http_body::Frame::data(slice))))
     }
 
@@ -183,11 +230,11 @@ mod tests {
     #[tokio::test]
     async fn a_slow_line_is_waited_for_and_a_dead_one_is_not() {
         let patience = Duration::from_millis(400);
-        let progress = Progress::default();
+        let progress = Progress::at(Arc::default());
         let slow = async {
             for _ in 0..10 {
                 tokio::time::sleep(patience / 4).await;
-                progress.0.fetch_add(1, Ordering::Relaxed);
+                progress.taken.fetch_add(1, Ordering::Relaxed);
             }
         };
         assert_eq!(progress.watch(patience, slow).await, Some(()));

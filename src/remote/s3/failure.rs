@@ -96,7 +96,7 @@ fn never_connected(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// An answer that is not a success.
-struct Refusal {
+pub(super) struct Refusal {
     status: u16,
     /// S3's error code, empty if the answer has none (a proxy's page, for one).
     code: String,
@@ -107,6 +107,20 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// Of one object among many, which has no answer of its own.
+    pub(super) fn of_one(code: &str, message: &str) -> Self {
+        Self {
+            status: match code {
+                "AccessDenied" => 403,
+                _ => 500,
+            },
+            code: code.to_owned(),
+            message: one_line(message),
+            retry_after: None,
+            region: None,
+        }
+    }
+
     fn of<E>(error: &SdkError<E, HttpResponse>, response: &HttpResponse) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -128,9 +142,14 @@ impl Refusal {
         }
     }
 
-    fn explain(self, address: &Address, what: &str) -> RemoteError {
+    pub(super) fn explain(self, address: &Address, what: &str) -> RemoteError {
         let service = address.service();
         let (kind, advice) = self.verdict(address);
+        let throttled = matches!(self.status, 429 | 503)
+            || matches!(
+                self.code.as_str(),
+                "SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException"
+            );
         let code = match self.code.as_str() {
             "" => format!("HTTP {}", self.status),
             code => format!("{code}, HTTP {}", self.status),
@@ -142,6 +161,7 @@ impl Refusal {
                 self.message
             ),
             retry_after: self.retry_after,
+            throttled,
         }
     }
 
@@ -176,6 +196,14 @@ impl Refusal {
                 Transient,
                 "; the service is full or its quota is used up: make room there".to_owned(),
             ),
+            "EntityTooLarge" | "MaxMessageLengthExceeded" => (
+                Permanent,
+                "; the service takes no object of that size: keep the file out, or split it".to_owned(),
+            ),
+            "KeyTooLongError" | "InvalidObjectName" | "XMinioInvalidObjectName" | "InvalidURI" => (
+                Permanent,
+                "; the service does not take that name: rename the file".to_owned(),
+            ),
             "SlowDown"
             | "RequestTimeout"
             | "InternalError"
@@ -201,7 +229,8 @@ impl Refusal {
                 RemoteErrorKind::Permanent,
                 format!(
                     "; these credentials may not do that in the bucket '{bucket}': grant \
-                     s3:PutObject (and s3:AbortMultipartUpload), or use others"
+                     s3:PutObject and s3:AbortMultipartUpload (for --sync-deletes s3:DeleteObject), or \
+                     use others"
                 ),
             ),
             301 | 307 | 308 => {
@@ -291,7 +320,8 @@ mod tests {
             (403, "AccessDenied", "s3:PutObject"),
             (404, "NoSuchBucket", "create the bucket 'bucket'"),
             (301, "PermanentRedirect", "region="),
-            (400, "KeyTooLongError", "original/a.jpg"),
+            (400, "KeyTooLongError", "rename the file"),
+            (400, "EntityTooLarge", "split it"),
             (501, "NotImplemented", "original/a.jpg"),
         ] {
             let error = refusal(status, code);

@@ -5,6 +5,8 @@
 
 mod address;
 mod body;
+mod copy;
+mod delete;
 mod failure;
 mod multipart;
 mod provider;
@@ -12,7 +14,7 @@ mod read;
 mod upload;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,8 +35,8 @@ use self::body::{Progress, Sum};
 use self::provider::{Checksum, Provider};
 use self::upload::Upload;
 use super::{
-    Body, Each, Environment, Key, ObjectInfo, Proof, Put, Remote, RemoteError, RemoteErrorKind,
-    Sink,
+    Body, Copy, Each, Environment, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
+    RemoteErrorKind, Sink,
 };
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
@@ -78,6 +80,7 @@ macro_rules! described {
 use described;
 
 /// What an object is called and stored with.
+#[derive(Clone)]
 struct Description {
     object: String,
     content_type: String,
@@ -86,12 +89,22 @@ struct Description {
 
 impl Description {
     fn of(address: &Address, put: &Put) -> Self {
-        let further = put.metadata.iter();
+        let object = address.object_name(put.key.as_str());
+        Self::new(object, &put.content_type, put.hash, &put.metadata)
+    }
+
+    fn new(
+        object: String,
+        content_type: &str,
+        hash: blake3::Hash,
+        metadata: &[(&'static str, String)],
+    ) -> Self {
+        let further = metadata.iter();
         let further = further.map(|(name, value)| ((*name).to_owned(), value.clone()));
-        let blake3 = ("blake3".to_owned(), put.hash.to_hex().to_string());
+        let blake3 = ("blake3".to_owned(), hash.to_hex().to_string());
         Self {
-            object: address.object_name(put.key.as_str()),
-            content_type: put.content_type.clone(),
+            object,
+            content_type: content_type.to_owned(),
             metadata: further.chain([blake3]).collect(),
         }
     }
@@ -103,6 +116,7 @@ pub struct S3Remote {
     client: Client,
     region: Option<String>,
     memory: Arc<Semaphore>,
+    pace: OnceLock<Arc<Pace>>,
 }
 
 impl S3Remote {
@@ -132,7 +146,12 @@ impl S3Remote {
             client: Client::from_conf(s3),
             region,
             memory: Arc::new(Semaphore::new((MEMORY / MEMORY_UNIT) as usize)),
+            pace: OnceLock::new(),
         })
+    }
+
+    fn pace(&self) -> Arc<Pace> {
+        self.pace.get().cloned().unwrap_or_default()
     }
 
     /// Room for `bytes` of file content, or for as much as there is at all.
@@ -174,7 +193,9 @@ impl S3Remote {
         bytes: Bytes,
         sum: Sum,
     ) -> Result<Proof, RemoteError> {
-        let progress = Progress::default();
+        let pace = self.pace();
+        pace.request().await;
+        let progress = Progress::at(pace);
         let request = described!(self.client.put_object(), self.address, description)
             .content_length(bytes.len() as i64)
             .set_checksum_crc32_c(sum.crc32c())
@@ -301,7 +322,21 @@ impl Remote for S3Remote {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), RemoteError> {
-        read::delete(self, key).await
+        delete::delete(self, key).await
+    }
+
+    async fn delete_all(&self, keys: &[Key]) -> Vec<Result<(), RemoteError>> {
+        delete::delete_all(self, keys).await
+    }
+
+    async fn copy(&self, copy: &Copy) -> Result<Option<Proof>, RemoteError> {
+        self.check_length(&copy.to)?;
+        copy::copy(self, copy).await
+    }
+
+    fn keep_pace(&self, pace: Arc<Pace>) {
+        // A second one would come too late for what is being sent.
+        let _ = self.pace.set(pace);
     }
 
     fn url(&self, key: &Key) -> Option<String> {

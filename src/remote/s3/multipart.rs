@@ -44,7 +44,7 @@ pub(super) async fn put(
     len: u64,
 ) -> Result<Proof, RemoteError> {
     let upload = Upload::begin(remote, put, part_size(len)).await?;
-    let guard = Guard(Some(upload.clone()));
+    let guard = Guard::of(&upload);
     let nothing = HashMap::new();
     let result = transfer(remote, put, file, len, &upload, nothing).await;
     guard.end(result.is_err()).await;
@@ -187,10 +187,14 @@ impl Part {
 }
 
 /// Aborts an upload that is dropped before its end: its parts are stored, and paid for, until then.
-struct Guard(Option<Arc<Upload>>);
+pub(super) struct Guard(Option<Arc<Upload>>);
 
 impl Guard {
-    async fn end(mut self, failed: bool) {
+    pub(super) fn of(upload: &Arc<Upload>) -> Self {
+        Self(Some(upload.clone()))
+    }
+
+    pub(super) async fn end(mut self, failed: bool) {
         if let Some(upload) = self.0.take()
             && failed
         {

@@ -1,4 +1,4 @@
-//! Asking an S3 service for what it has: listings, metadata, content; and removing it.
+//! Asking an S3 service for what it has: listings, metadata, content.
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub(super) async fn list(
     let what = format!("listing {prefix}");
     let mut next: Option<String> = None;
     loop {
+        remote.pace().request().await;
         let request = remote
             .client
             .list_objects_v2()
@@ -50,6 +51,7 @@ pub(super) async fn list(
 
 pub(super) async fn head(remote: &S3Remote, key: &Key) -> Result<Option<ObjectInfo>, RemoteError> {
     let what = format!("asking for {key}");
+    remote.pace().request().await;
     let request = remote
         .client
         .head_object()
@@ -80,6 +82,7 @@ pub(super) async fn get(
     sink: Sink<'_>,
 ) -> Result<Option<u64>, RemoteError> {
     let what = format!("reading {key}");
+    remote.pace().request().await;
     let request = remote
         .client
         .get_object()
@@ -108,23 +111,8 @@ pub(super) async fn get(
     }
 }
 
-pub(super) async fn delete(remote: &S3Remote, key: &Key) -> Result<(), RemoteError> {
-    let what = format!("deleting {key}");
-    let request = remote
-        .client
-        .delete_object()
-        .bucket(&remote.address.bucket)
-        .key(remote.address.object_name(key.as_str()))
-        .send();
-    match in_time(remote, &what, request).await? {
-        Ok(_) => Ok(()),
-        Err(error) if is_missing(&error) => Ok(()),
-        Err(error) => Err(failure::explain(&remote.address, &what, &error)),
-    }
-}
-
 /// An answer, or a piece of one, within our patience.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     remote: &S3Remote,
     what: &str,
     answer: impl Future<Output = T>,
@@ -137,7 +125,7 @@ async fn in_time<T>(
 
 /// A 404 that is the object's and not the bucket's. HEAD has no body that could tell; that the
 /// bucket is there was found out before.
-fn is_missing<E>(error: &SdkError<E, HttpResponse>) -> bool
+pub(super) fn is_missing<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::upload_part_copy::builders::UploadPartCopyFluentBuilder;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::address::Address;
 use super::body::{Progress, Sum};
 use super::provider::Checksum;
 use super::{Description, PATIENCE, S3Remote, compare, described, failure, storing, unquoted};
-use crate::remote::{Proof, Put, RemoteError};
+use crate::remote::{Pace, Proof, Put, RemoteError};
 
 /// Putting the parts together takes services minutes when there are many.
 const ASSEMBLY: Duration = Duration::from_secs(600);
@@ -23,6 +24,7 @@ const ASSEMBLY: Duration = Duration::from_secs(600);
 pub(super) struct Upload {
     client: Client,
     address: Address,
+    pace: Arc<Pace>,
     /// What errors start with.
     pub what: String,
     token: Token,
@@ -73,18 +75,30 @@ impl Upload {
         put: &Put,
         part_size: u64,
     ) -> Result<Arc<Self>, RemoteError> {
-        let what = storing(&put.key);
+        let description = Description::of(&remote.address, put);
+        let crc = remote.address.provider.checksum() == Checksum::Crc32c;
+        let checksum = crc.then_some(ChecksumAlgorithm::Crc32C);
+        Self::begin_as(remote, storing(&put.key), &description, part_size, checksum).await
+    }
+
+    /// Begins an upload for the object that `description` names; `what` is for sentences.
+    pub async fn begin_as(
+        remote: &S3Remote,
+        what: String,
+        description: &Description,
+        part_size: u64,
+        checksum: Option<ChecksumAlgorithm>,
+    ) -> Result<Arc<Self>, RemoteError> {
         let address = &remote.address;
-        let description = Description::of(address, put);
         let object = description.object.clone();
-        let crc = address.provider.checksum() == Checksum::Crc32c;
+        remote.pace().request().await;
         let request = described!(
             remote.client.create_multipart_upload(),
             address,
-            description
+            description.clone()
         )
-        .set_checksum_algorithm(crc.then_some(ChecksumAlgorithm::Crc32C))
-        .set_checksum_type(crc.then_some(ChecksumType::FullObject))
+        .set_checksum_type(checksum.as_ref().map(|_| ChecksumType::FullObject))
+        .set_checksum_algorithm(checksum)
         .send();
         let answer = tokio::time::timeout(PATIENCE, request)
             .await
@@ -127,6 +141,7 @@ impl Upload {
         Arc::new(Self {
             client: remote.client.clone(),
             address: remote.address.clone(),
+            pace: remote.pace(),
             what,
             token,
         })
@@ -141,6 +156,7 @@ impl Upload {
         let mut parts = HashMap::new();
         let mut after = None;
         loop {
+            self.pace.request().await;
             let request = self
                 .client
                 .list_parts()
@@ -177,7 +193,8 @@ impl Upload {
         bytes: Bytes,
         sum: &Sum,
     ) -> Result<Option<String>, RemoteError> {
-        let progress = Progress::default();
+        self.pace.request().await;
+        let progress = Progress::at(self.pace.clone());
         let request = self
             .client
             .upload_part()
@@ -199,6 +216,16 @@ impl Upload {
         Ok(answer.e_tag)
     }
 
+    /// A part that comes from another object; the caller says from which.
+    pub fn part_copy(&self, number: i32) -> UploadPartCopyFluentBuilder {
+        self.client
+            .upload_part_copy()
+            .bucket(&self.token.bucket)
+            .key(&self.token.object)
+            .upload_id(&self.token.id)
+            .part_number(number)
+    }
+
     /// Makes the parts one object. `crc` is the checksum of the whole. `tried` has the hash of the
     /// object if an earlier try may have made it, its answer lost.
     pub async fn complete(
@@ -207,6 +234,7 @@ impl Upload {
         crc: Option<String>,
         tried: Option<blake3::Hash>,
     ) -> Result<Proof, RemoteError> {
+        self.pace.request().await;
         let request = self
             .client
             .complete_multipart_upload()

@@ -1,4 +1,4 @@
-//! The journal of a directory that no daemon has, opened for writing by a command.
+//! Opening the journal of a directory that no process has.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -10,9 +10,20 @@ use super::tree::Tree;
 use crate::config::{self, MountSettings, Places, Settings};
 use crate::daemon::identity;
 use crate::daemon::lock::Lock;
-use crate::journal::{self, Journal, View};
+use crate::glob::Globs;
+use crate::journal::{self, Journal, JournalError, View};
 
-/// Held while a command changes the journal.
+/// Does something with the journal, as the last mount or push had it.
+pub fn with_journal<T>(
+    tree: &Tree,
+    journal: &Path,
+    work: impl FnOnce(&Journal) -> Result<T, JournalError>,
+) -> Result<T, Error> {
+    let offline = Offline::open(tree, journal, Settings::default())?;
+    work(&offline.journal).map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// The journal, while a command changes it.
 pub struct Offline {
     pub journal: Journal,
     pub backing: OwnedFd,
@@ -21,13 +32,12 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// With the settings that were given on the command line, if the command takes any.
+    /// As the last mount or push had it; else with the settings of the command line, if it takes any.
     pub fn open(tree: &Tree, journal: &Path, settings: Settings) -> Result<Self, Error> {
         let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
-        let has_rows = View::open(journal)
-            .and_then(|view| view.meta())
-            .map_err(|error| failed(&error))?
-            .has_rows;
+        let meta = View::open(journal).and_then(|view| view.meta());
+        let meta = meta.map_err(|error| failed(&error))?;
+        let priority: Vec<String> = meta.priority.lines().map(str::to_owned).collect();
         let settings = Settings {
             journal: Some(journal.to_owned()),
             ..settings
@@ -46,7 +56,9 @@ impl Offline {
             device,
             inode,
             settle: Duration::ZERO,
-            has_rows,
+            has_rows: meta.has_rows,
+            sync_deletes: meta.sync_deletes,
+            priority: Globs::new(&priority).map_err(|error| failed(&error))?,
         })
         .map_err(|error| failed(&error))?;
         Ok(Self {

@@ -1,0 +1,29 @@
+//! Removing objects from a directory, and the folders that are empty then.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::read::is_missing;
+use super::{explain, is_there};
+use crate::remote::{Key, RemoteError};
+
+pub(super) fn delete(root: &Path, key: &Key) -> Result<(), RemoteError> {
+    let what = format!("deleting {key}");
+    let path = root.join(key.as_str());
+    match fs::remove_file(&path) {
+        // With its disk, perhaps.
+        Err(error) if is_missing(&error) => return is_there(root, &what),
+        // A folder is no object.
+        Err(error) if error.kind() == ErrorKind::IsADirectory => return Ok(()),
+        result => result.map_err(|error| explain(&what, &error))?,
+    }
+    // Up to the first that is not empty; that may be because of somebody who is faster.
+    let above = path.ancestors().skip(1);
+    for folder in above.take_while(|folder| *folder != root) {
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! How fast a remote may be used: bytes and requests a second, over all that goes on at a time.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Smaller pieces would cost more than they help, bytes.
+const SMALLEST_SLICE: usize = 1024;
+
+/// Shared by all uploads. The default sets no bounds.
+#[derive(Debug, Default)]
+pub struct Pace {
+    bytes: Option<Rate>,
+    requests: Option<Rate>,
+}
+
+/// When the next one may go, if each takes its share of a second. (The generic cell rate algorithm,
+/// without a burst: a dozen lines, which can be waited for in threads, tasks and bodies alike.)
+#[derive(Debug)]
+struct Rate {
+    per_second: f64,
+    next: Mutex<Option<Instant>>,
+}
+
+impl Rate {
+    fn new(per_second: u64) -> Self {
+        Self {
+            per_second: per_second as f64,
+            next: Mutex::new(None),
+        }
+    }
+
+    /// Takes `count`; they may go after so long.
+    fn take(&self, count: u64) -> Duration {
+        self.take_at(Instant::now(), count)
+    }
+
+    fn take_at(&self, now: Instant, count: u64) -> Duration {
+        let mut next = self.next.lock();
+        let at = next.map_or(now, |next| next.max(now));
+        *next = Some(at + Duration::from_secs_f64(count as f64 / self.per_second));
+        at - now
+    }
+}
+
+impl Pace {
+    /// Both a second; `None` for as much as there can be.
+    pub fn new(bytes: Option<u64>, requests: Option<u64>) -> Self {
+        Self {
+            bytes: bytes.map(Rate::new),
+            requests: requests.map(Rate::new),
+        }
+    }
+
+    /// Waits until one more request may be made.
+    pub async fn request(&self) {
+        let wait = self.requests.as_ref().map(|rate| rate.take(1));
+        sleep(wait).await;
+    }
+
+    /// [`Self::request`] for a thread that may block.
+    pub fn request_blocking(&self) {
+        if let Some(rate) = &self.requests {
+            std::thread::sleep(rate.take(1));
+        }
+    }
+
+    /// Takes so many bytes, and says how long to wait before they go; `None` where there is no bound.
+    pub fn bytes(&self, count: u64) -> Option<Duration> {
+        let wait = self.bytes.as_ref()?.take(count);
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    /// How many bytes to give to a connection at a time, so that many of them take turns.
+    pub fn slice(&self, most: usize) -> usize {
+        let fair = |rate: &Rate| (rate.per_second / 20.0) as usize;
+        let slice = self.bytes.as_ref().map_or(most, fair);
+        slice.max(SMALLEST_SLICE).min(most)
+    }
+
+    /// Waits until so many bytes may go, for a thread that may block.
+    pub fn bytes_blocking(&self, count: u64) {
+        if let Some(wait) = self.bytes(count) {
+            std::thread::sleep(wait);
+        }
+    }
+}
+
+async fn sleep(wait: Option<Duration>) {
+    if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_takes_waits_for_those_before() {
+        let rate = Rate::new(10);
+        let now = Instant::now();
+        let waits: Vec<u128> = (0..4).map(|_| rate.take_at(now, 1).as_millis()).collect();
+        assert_eq!(waits, [0, 100, 200, 300]);
+        // Time that passed is not saved up.
+        let later = now + Duration::from_secs(60);
+        assert_eq!(rate.take_at(later, 20), Duration::ZERO);
+        assert_eq!(rate.take_at(later, 1), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn without_bounds_nobody_waits() {
+        let pace = Pace::default();
+        for _ in 0..3 {
+            assert_eq!(pace.bytes(u64::MAX), None);
+        }
+        assert_eq!(pace.slice(1 << 20), 1 << 20);
+        assert_eq!(Pace::new(Some(20_480), None).slice(1 << 20), 1024);
+    }
+}
