@@ -155,16 +155,17 @@ impl Store {
         let size = sighting.stat.size as i64;
         let before_crash = self.is_before_crash(sighting);
         let shorter = size < recorded.size;
-        if before_crash && shorter && !recorded.delivered {
-            return Some(format!(
-                "the machine went down: the local file is {size} bytes, {} were closed",
-                recorded.size
-            ));
-        }
-        if !recorded.delivered {
-            return None;
-        }
         let same_inode = recorded.inode == sighting.stat.inode as i64;
+        if !recorded.delivered {
+            // Its name may have been that of another file, which was delivered.
+            return (before_crash && (shorter || !same_inode)).then(|| {
+                format!(
+                    "the machine went down: the local file, of {size} bytes, is not the one that was \
+                     closed last, of {}",
+                    recorded.size
+                )
+            });
+        }
         if same_inode && shorter && !recorded.opened {
             return Some(format!(
                 "the local file is {size} bytes, {} were delivered, and nobody wrote to it through \
