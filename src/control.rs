@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, JournalError, now_ms};
 use crate::path::RelPath;
-use crate::remote::path_text;
+use crate::remote::{Remote, path_text};
 use crate::scan::ScanHandle;
+use crate::suspect;
 
 /// Connections served at a time.
 const CONNECTIONS: usize = 16;
@@ -41,6 +42,10 @@ pub enum Request {
     Scan { path: String },
     /// Queue again what has failed from there on; the answer counts.
     Retry { path: String },
+    /// Take the local state of suspect files for right; the answer counts.
+    Accept { path: String },
+    /// Bring the remote's copies of suspect files back; the answer counts.
+    Restore { path: String },
     /// Deliver nothing from now on, or go on.
     Pause { paused: bool },
 }
@@ -55,6 +60,26 @@ impl Request {
         let path = path_text(path);
         Self::Retry { path }
     }
+
+    pub fn accept(path: &RelPath) -> Self {
+        let path = path_text(path);
+        Self::Accept { path }
+    }
+
+    pub fn restore(path: &RelPath) -> Self {
+        let path = path_text(path);
+        Self::Restore { path }
+    }
+}
+
+/// What deciding on suspect files takes.
+pub struct Suspects {
+    pub backing: OwnedFd,
+    /// Where copies come from; `None`: there is none to ask.
+    pub remote: Option<Arc<dyn Remote>>,
+    pub runtime: tokio::runtime::Handle,
+    /// Called with each path where something new is.
+    pub placed: Box<dyn Fn(&RelPath) + Send + Sync>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,12 +121,18 @@ struct Shared {
     journal: Journal,
     scan: ScanHandle,
     place: Place,
+    suspects: Suspects,
     connections: AtomicUsize,
 }
 
 impl Server {
     /// The caller holds the lock on the journal: a socket that is there already belongs to nobody.
-    pub fn start(journal: Journal, scan: ScanHandle, place: Place) -> io::Result<Self> {
+    pub fn start(
+        journal: Journal,
+        scan: ScanHandle,
+        place: Place,
+        suspects: Suspects,
+    ) -> io::Result<Self> {
         let socket = socket_of(journal.path());
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -114,6 +145,7 @@ impl Server {
             journal,
             scan,
             place,
+            suspects,
             connections: AtomicUsize::new(0),
         });
         let thread = std::thread::Builder::new()
@@ -171,7 +203,7 @@ fn serve(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(request) => match act(&request, shared) {
             Ok(count) => Answer::Done(count),
-            Err(error) => Answer::Failed(error.to_string()),
+            Err(error) => Answer::Failed(error),
         },
         Err(error) => Answer::Failed(format!("this is no request: {error}")),
     };
@@ -184,26 +216,48 @@ fn reply(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
     stream.write_all(&line)
 }
 
-fn act(request: &Request, shared: &Shared) -> Result<u64, JournalError> {
-    match request {
-        Request::Scan { path } => {
-            let since = shared.place.since();
-            // Even where nothing can have changed: the start-up scan may not be through.
-            let path = match shared.place {
-                Place::Covered => None,
-                Place::Beside | Place::Bare => Some(parse(path)?),
-            };
-            let done = match path {
-                Some(path) => shared.scan.tree(path, since)?,
-                None => shared.scan.list(Vec::new(), since)?,
-            };
-            match done.recv() {
-                Ok(result) => result.map(u64::from),
-                Err(_) => Err(JournalError::Closed),
-            }
+fn act(request: &Request, shared: &Shared) -> Result<u64, String> {
+    let (journal, suspects) = (&shared.journal, &shared.suspects);
+    let result = match request {
+        Request::Scan { path } => scan(path, shared),
+        Request::Retry { path } => parse(path).and_then(|path| journal.retry(&path)),
+        Request::Pause { paused } => journal.pause(*paused).map(|()| 0),
+        Request::Accept { path } => {
+            parse(path).and_then(|path| suspect::accept(journal, &suspects.backing, &path))
         }
-        Request::Retry { path } => shared.journal.retry(&parse(path)?),
-        Request::Pause { paused } => shared.journal.pause(*paused).map(|()| 0),
+        Request::Restore { path } => {
+            let Some(remote) = &suspects.remote else {
+                return Err("this push only records: there is no remote to restore from".into());
+            };
+            let restored = parse(path).and_then(|path| {
+                suspects.runtime.block_on(suspect::restore(
+                    journal,
+                    &suspects.backing,
+                    remote.as_ref(),
+                    &path,
+                    &suspects.placed,
+                ))
+            });
+            return restored.map_err(|error| error.to_string())?.into_result();
+        }
+    };
+    result.map_err(|error| error.to_string())
+}
+
+fn scan(path: &str, shared: &Shared) -> Result<u64, JournalError> {
+    let since = shared.place.since();
+    // Even where nothing can have changed: the start-up scan may not be through.
+    let path = match shared.place {
+        Place::Covered => None,
+        Place::Beside | Place::Bare => Some(parse(path)?),
+    };
+    let done = match path {
+        Some(path) => shared.scan.tree(path, since)?,
+        None => shared.scan.list(Vec::new(), since)?,
+    };
+    match done.recv() {
+        Ok(result) => result.map(u64::from),
+        Err(_) => Err(JournalError::Closed),
     }
 }
 

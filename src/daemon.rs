@@ -20,7 +20,7 @@ use crate::config::MountSettings;
 use crate::control;
 use crate::delivery::{self, Delivery, Drained};
 use crate::derive::thumbnail;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
 use crate::path::RelPath;
 use crate::scan::{self, Scan};
@@ -80,7 +80,8 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         .map_err(failed)?;
     let directory = open_directory(settings)?;
     let mut lock = Lock::acquire(&directory, settings)?;
-    let places = runtime.block_on(probe::open_and_probe(settings))?;
+    refuse_vanished(settings, &directory)?;
+    let mut places = runtime.block_on(probe::open_and_probe(settings))?;
     lock.take_journal(settings)?;
     let (device, inode) = identity(&directory)?;
     let journal = Journal::open(journal::Options {
@@ -94,6 +95,13 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         priority: settings.priority.clone(),
     })
     .map_err(failed)?;
+    let kept = journal.view().and_then(|view| view.replaces());
+    if let Some(kept) = kept.map_err(failed)? {
+        places.warnings.push(format!(
+            "the journal was damaged; it is kept as {kept}, and a new one is made from the directory \
+             and what the remote has"
+        ));
+    }
     lock.write_state(lock::State::Mounted);
 
     let in_runtime = runtime.enter();
@@ -147,7 +155,14 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         true => control::Place::Covered,
         false => control::Place::Beside,
     };
-    let control = control::Server::start(journal.clone(), scan.handle(), place);
+    let renewer = mount.renewer();
+    let suspects = control::Suspects {
+        backing: duplicate(&directory)?,
+        remote: Some(places.remote.clone()),
+        runtime: runtime.handle().clone(),
+        placed: Box::new(move |path| renewer.renew(path)),
+    };
+    let control = control::Server::start(journal.clone(), scan.handle(), place, suspects);
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; 'outboxfs push' and 'retry' cannot ask this daemon");
     }
@@ -158,6 +173,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     drain(&runtime, &delivery, &events);
     runtime.block_on(delivery.stop(GRACE));
     scan.stop();
+    end(&directory, &journal);
     what_is_left(settings, &journal)
 }
 
@@ -211,6 +227,16 @@ fn drain(runtime: &tokio::runtime::Runtime, delivery: &Delivery, events: &Receiv
     });
 }
 
+/// Makes all durable, and says so in the journal: if the machine goes down now, nothing is in doubt.
+fn end(directory: &File, journal: &Journal) {
+    let ended = rustix::fs::syncfs(directory)
+        .map_err(failed)
+        .and_then(|()| journal.ended().map_err(failed));
+    if let Err(error) = ended {
+        tracing::warn!(%error, "the end could not be made durable");
+    }
+}
+
 fn what_is_left(settings: &MountSettings, journal: &Journal) -> Result<Snapshot, DaemonError> {
     let mut snapshot = Snapshot {
         directory: settings.directory.display().to_string(),
@@ -235,6 +261,30 @@ pub(crate) fn open_directory(settings: &MountSettings) -> Result<File, DaemonErr
             settings.directory.display()
         ))
     })
+}
+
+/// An empty directory in the place of one that has files: a disk is not mounted. Whatever was written
+/// now would hide below it.
+pub(crate) fn refuse_vanished(
+    settings: &MountSettings,
+    directory: &File,
+) -> Result<(), DaemonError> {
+    let (_, inode) = identity(directory)?;
+    let entries = rustix::fs::Dir::read_from(directory).map_err(failed)?;
+    let is_empty = entries
+        .flatten()
+        .all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".." | b"lost+found"));
+    // A journal that is new or damaged knows of nothing.
+    let has_files = View::open(&settings.journal).and_then(|view| view.has_files_of_another(inode));
+    if is_empty && has_files.unwrap_or(false) {
+        return Err(DaemonError(format!(
+            "{} is empty, and is not the directory that the journal {} knows: mount its disk first \
+             (or, if all of it was deleted on purpose, move the journal away)",
+            settings.directory.display(),
+            settings.journal.display()
+        )));
+    }
+    Ok(())
 }
 
 pub(crate) fn duplicate(directory: &File) -> Result<OwnedFd, DaemonError> {

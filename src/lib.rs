@@ -33,4 +33,5 @@ pub mod remote;
 pub mod rows;
 pub mod scan;
 pub mod status;
+pub mod suspect;
 pub mod verify;

@@ -8,7 +8,7 @@ use outboxfs::glob::Globs;
 use outboxfs::journal::{
     Change, Deletion, DeletionOutcome, Delivered, Durability, Entry, FileClaim, FileOutcome,
     FileStat, Journal, JournalError, Kind, Lane, Options, RowOutcome, ScannedFolder, Settlement,
-    View, now_ms,
+    Sighting, View, now_ms,
 };
 use outboxfs::path::RelPath;
 
@@ -578,7 +578,12 @@ fn scanned(found: &[(&str, FileStat)], missing: &[&str]) -> ScannedFolder {
         watched: true,
         found: found
             .iter()
-            .map(|(name, stat)| (name.as_bytes().to_vec(), *stat))
+            .map(|(name, stat)| Sighting {
+                name: name.as_bytes().to_vec(),
+                stat: *stat,
+                ctime_ns: stat.mtime_ns,
+                hollow: false,
+            })
             .collect(),
         missing: missing
             .iter()
@@ -636,12 +641,8 @@ async fn the_scan_queues_what_is_new_and_suspects_what_is_damaged() {
         ["grown", "new", "replaced", "rewritten"]
     );
     let view = journal.view().unwrap();
-    let mut suspects: Vec<String> = view
-        .failures(9)
-        .unwrap()
-        .into_iter()
-        .map(|f| f.path)
-        .collect();
+    let found = view.suspects(&RelPath::root(), None, 9).unwrap();
+    let mut suspects: Vec<String> = found.iter().map(|found| found.path.to_string()).collect();
     suspects.sort();
     assert_eq!(suspects, ["gone", "shrunk"]);
     assert_eq!(view.totals().unwrap().suspect_files, 2);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::push::say_json;
 use super::tree::Tree;
 use super::{Error, FAILED, complain, say};
-use crate::journal::{JournalError, Known, View};
+use crate::journal::{JournalError, Known, Sighting, View};
 use crate::path::RelPath;
 use crate::remote::path_text;
 use crate::scan::{Different, Filter, Findings, Walker};
@@ -168,13 +168,14 @@ impl Findings for Plan {
             None => HashMap::new(),
         };
         for file in found {
-            let reason = match waiting.get(&file.name) {
+            let Sighting { name, stat, .. } = &file.sighting;
+            let reason = match waiting.get(name) {
                 _ if file.is_new => "new",
                 Some(Some(_)) => "failed before",
                 Some(None) => "left from before",
                 None => "changed",
             };
-            self.would_send(&folder.join(&file.name), file.stat.size, reason);
+            self.would_send(&folder.join(name), stat.size, reason);
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ use super::Error;
 /// unmounts, which is how mounts end), unless `RUST_LOG` says otherwise.
 const FILTER: &str = "warn,fuser=error,aws_config=error,outboxfs=info";
 
+// A log that cannot be written (its disk is full) is nobody's business: without
+// `log_internal_errors(false)` tracing prints that to standard error, and panics if that fails too.
+
 fn filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER))
 }
@@ -25,6 +28,7 @@ fn filter() -> EnvFilter {
 pub fn to_stderr() {
     tracing_subscriber::fmt()
         .with_env_filter(filter())
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
@@ -38,7 +42,9 @@ pub fn for_command(debug: bool, file: Option<&Path>) -> Result<(), Error> {
         true => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DETAILED)),
         false => filter(),
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false);
     match file {
         Some(path) => {
             let opened = OpenOptions::new()
@@ -70,6 +76,7 @@ pub fn to_file() -> DaemonLog {
     let writer = log.clone();
     tracing_subscriber::fmt()
         .with_env_filter(filter())
+        .log_internal_errors(false)
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();

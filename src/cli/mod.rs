@@ -1,6 +1,7 @@
 //! The command line: one file a command, and what commands share. Translates what people write to
 //! settings, and what happened to sentences and exit codes; decides nothing else.
 
+mod accept;
 mod background;
 mod check;
 mod dry_run;
@@ -15,6 +16,7 @@ mod pause;
 mod preflight;
 mod progress;
 mod push;
+mod restore;
 mod retry;
 mod status;
 mod tree;
@@ -71,6 +73,8 @@ enum Command {
     Status(status::StatusArgs),
     Push(Box<push::PushArgs>),
     Retry(retry::RetryArgs),
+    Accept(accept::AcceptArgs),
+    Restore(Box<restore::RestoreArgs>),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Verify(Box<verify::VerifyArgs>),
@@ -79,6 +83,7 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
+    crate::journal::count_no_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::report(error),
@@ -89,6 +94,8 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Push(args) => push::run(*args),
         Command::Retry(args) => retry::run(args),
+        Command::Accept(args) => accept::run(args),
+        Command::Restore(args) => restore::run(*args),
         Command::Pause(args) => pause::pause(args),
         Command::Resume(args) => pause::resume(args),
         Command::Verify(args) => verify::run(*args),

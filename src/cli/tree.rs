@@ -59,6 +59,25 @@ pub fn find(path: &Path, journal: Option<&Path>) -> Result<Tree, Error> {
     })
 }
 
+/// The same for a file or folder that may be gone: in the tree of what is left above it.
+pub fn find_even_gone(path: &Path, journal: Option<&Path>) -> Result<Tree, Error> {
+    let (Err(error), Some(parent), Some(name)) =
+        (path.symlink_metadata(), path.parent(), path.file_name())
+    else {
+        return find(path, journal);
+    };
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return find(path, journal);
+    }
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    let mut tree = find_even_gone(parent, journal)?;
+    tree.below = tree.below.join(name.as_bytes());
+    Ok(tree)
+}
+
 /// Why a path without a journal is of no use to most commands.
 pub fn unknown(path: &Path) -> Error {
     Error::Refused(format!(

@@ -185,7 +185,7 @@ fn hash_file(file: &File, size: u64) -> io::Result<(blake3::Hash, Bytes)> {
 }
 
 /// Runs what blocks on the disk where that is allowed. A panic becomes an I/O error of this file.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     body: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
     match tokio::task::spawn_blocking(body).await {

@@ -26,6 +26,7 @@ mod backoff;
 mod busy;
 mod copy;
 mod deleter;
+mod doubt;
 mod drain;
 mod gate;
 mod gone_rows;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use drain::Drained;
+pub(crate) use open::stat_file;
 use parking_lot::Mutex;
 pub use progress::Progress;
 use tokio::sync::{mpsc, watch};

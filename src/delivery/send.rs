@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::doubt::{self, Verdict};
 use super::load::{LoadError, Loaded, load};
 use super::{Context, copy};
 use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
 use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
-use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, media_type};
+use crate::remote::{Artifact, Body, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
 
 /// A file that was changed while it was read is looked at again after this long, milliseconds.
 const CHANGED: i64 = 500;
@@ -35,6 +36,15 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
             return retry_or_fail(context, claim, error);
         }
     };
+    let arrived = match doubt::judge(context, claim, &loaded).await {
+        Ok(Verdict::Send) => None,
+        Ok(Verdict::Arrived(proof)) => Some(proof),
+        Ok(Verdict::Suspect(why)) => {
+            tracing::warn!(path = %claim.path, why, "suspect");
+            return FileOutcome::Suspect { why };
+        }
+        Err(error) => return failed(context, claim, error).await,
+    };
     if claim.remote_hash == Some(loaded.hash) {
         return FileOutcome::Unchanged {
             stat: loaded.stat,
@@ -43,11 +53,14 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
     }
     let started = std::time::Instant::now();
     let _uploading = context.progress.begin(&claim.path, loaded.stat.size);
-    let found = copy::look_up(context, claim, &loaded);
+    let found = match &arrived {
+        Some(_) => None,
+        None => copy::look_up(context, claim, &loaded),
+    };
     let source = found
         .as_ref()
         .and_then(|found| copy::enter(context, claim, &loaded, found));
-    match put_artifacts(context, claim, &loaded, source.as_ref()).await {
+    match put_artifacts(context, claim, &loaded, arrived, source.as_ref()).await {
         Ok(delivered) => {
             context.progress.arrived(loaded.stat.size);
             note_arrival(context, &loaded, started.elapsed());
@@ -70,10 +83,11 @@ async fn put_artifacts(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    arrived: Option<Proof>,
     source: Option<&copy::Source<'_>>,
 ) -> Result<Delivered, RemoteError> {
     let (original, thumbnail) = tokio::join!(
-        put_original(context, claim, loaded, source),
+        put_original(context, claim, loaded, arrived, source),
         put_thumbnail(context, claim, loaded, source)
     );
     let (thumbnail, dimensions) = thumbnail?;
@@ -91,8 +105,12 @@ async fn put_original(
     context: &Context,
     claim: &FileClaim,
     loaded: &Loaded,
+    arrived: Option<Proof>,
     source: Option<&copy::Source<'_>>,
 ) -> Result<Option<String>, RemoteError> {
+    if let Some(proof) = arrived {
+        return Ok(proof.etag);
+    }
     if let Some(source) = source {
         let from = &source.found.path;
         if let Some(proof) = copy::original(context, from, &claim.path, loaded).await? {
@@ -152,7 +170,9 @@ async fn put_thumbnail(
             ("original-blake3", loaded.hash.to_hex().to_string()),
         ],
     };
-    context.remote.put(put).await?;
+    if doubt::existing(context, claim, &put).await?.is_none() {
+        context.remote.put(put).await?;
+    }
     Ok((ThumbnailState::Delivered, Some(picture)))
 }
 

@@ -1,9 +1,9 @@
-//! Changes, as they come from the mount and the scan, become versions and work.
+//! Changes, as they come from the mount, become versions and work.
 
 use rusqlite::{OptionalExtension, params};
 
 use super::store::Store;
-use super::{Change, Entry, FileStat, JournalError, ScannedFolder, now_ms};
+use super::{Change, Entry, FileStat, JournalError, now_ms};
 use crate::path::RelPath;
 
 /// A change waits for the next one this many settle times at most: a file that is written all the
@@ -39,7 +39,7 @@ impl Store {
         Ok(())
     }
 
-    fn written(&mut self, path: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
+    pub(super) fn written(&mut self, path: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
         let Some(id) = self.raise_and_queue(path, stat)? else {
             return Ok(());
         };
@@ -51,7 +51,7 @@ impl Store {
     }
 
     /// This name of the file alone. `None` if it is no file's path.
-    fn raise_and_queue(
+    pub(super) fn raise_and_queue(
         &mut self,
         path: &RelPath,
         stat: &FileStat,
@@ -114,22 +114,34 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the file's work due at `due`. A file that is being delivered stays claimed, and is
-    /// queued again when that is settled, for two deliveries of one file must not overtake.
+    /// Makes the file's work due at `due`: it has new content. A file that is being delivered stays
+    /// claimed, and is queued again when that is settled, for two deliveries of one file must not
+    /// overtake.
     pub(super) fn queue(&mut self, id: i64, due: i64, now: i64) -> Result<(), JournalError> {
+        self.queue_with(id, due, now, Some(0))
+    }
+
+    /// The same with `work.doubt`; `None`: as it was, for the content is.
+    pub(super) fn queue_with(
+        &mut self,
+        id: i64,
+        due: i64,
+        now: i64,
+        doubt: Option<i64>,
+    ) -> Result<(), JournalError> {
         let priority = self.priority_of(id)?;
         let folder_id: Option<i64> = self
             .conn
             .prepare_cached(
-                "INSERT INTO work (file_id, folder_id, state, large, priority, due_at, queued_at, size)
-                 SELECT id, folder_id, 0, size >= ?4, ?6, ?2, ?3, size FROM file WHERE id = ?1
+                "INSERT INTO work (file_id, folder_id, state, large, priority, due_at, queued_at, size, doubt)
+                 SELECT id, folder_id, 0, size >= ?4, ?6, ?2, ?3, size, coalesce(?7, 0) FROM file WHERE id = ?1
                  ON CONFLICT (file_id) DO UPDATE SET
                      state = CASE state WHEN 1 THEN 1 ELSE 0 END,
                      folder_id = excluded.folder_id, large = excluded.large, size = excluded.size,
                      priority = excluded.priority,
                      queued_at = CASE WHEN state < 2 THEN min(queued_at, ?3) ELSE ?3 END,
                      due_at = CASE WHEN state < 2 THEN min(?2, queued_at + ?5) ELSE ?2 END,
-                     attempts = 0, error = NULL, failed_at = NULL
+                     doubt = coalesce(?7, doubt), attempts = 0, error = NULL, failed_at = NULL
                  RETURNING folder_id",
             )?
             .query_row(
@@ -139,7 +151,8 @@ impl Store {
                     now,
                     LARGE as i64,
                     self.settle_ms * LONGEST_SETTLE,
-                    priority
+                    priority,
+                    doubt
                 ],
                 |row| row.get(0),
             )
@@ -150,7 +163,7 @@ impl Store {
         }
     }
 
-    fn removed(&mut self, path: &RelPath) -> Result<(), JournalError> {
+    pub(super) fn removed(&mut self, path: &RelPath) -> Result<(), JournalError> {
         if let Some(id) = self.file_id(path)? {
             self.drop_file(id)?;
         }
@@ -187,7 +200,7 @@ impl Store {
     }
 
     /// Whether a file goes before others. Asked only where somebody has said what does.
-    fn priority_of(&mut self, id: i64) -> Result<bool, JournalError> {
+    pub(super) fn priority_of(&mut self, id: i64) -> Result<bool, JournalError> {
         if self.priority.is_empty() {
             return Ok(false);
         }
@@ -325,104 +338,5 @@ impl Store {
             .prepare_cached("SELECT id FROM file WHERE folder_id = ? AND name = ?")?
             .query_row(params![folder_id, name], |row| row.get(0))
             .optional()?)
-    }
-
-    /// What the scan found in a folder.
-    pub(super) fn apply_scanned(&mut self, scanned: &ScannedFolder) -> Result<(), JournalError> {
-        for (name, stat) in &scanned.found {
-            let path = scanned.path.join(name);
-            match scanned.watched {
-                true => self.found(&path, stat)?,
-                false => self.written(&path, stat)?,
-            }
-        }
-        for name in &scanned.missing {
-            let path = scanned.path.join(name);
-            match scanned.watched {
-                true => self.missing(&path)?,
-                false => self.removed(&path)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A file that the journal does not know, or knows otherwise. It is a change, unless it looks
-    /// like damage: the same inode as was delivered, shorter, and nobody had opened it for writing.
-    fn found(&mut self, path: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
-        struct Row {
-            id: i64,
-            delivered: i64,
-            size: i64,
-            mtime_ns: i64,
-            inode: i64,
-            opened: bool,
-        }
-        let Some(id) = self.file_id(path)? else {
-            return self.raise_and_queue(path, stat).map(drop);
-        };
-        let row = self
-            .conn
-            .prepare_cached(
-                "SELECT id, delivered, size, mtime_ns, inode, opened FROM file WHERE id = ?",
-            )?
-            .query_row([id], |row| {
-                Ok(Row {
-                    id: row.get(0)?,
-                    delivered: row.get(1)?,
-                    size: row.get(2)?,
-                    mtime_ns: row.get(3)?,
-                    inode: row.get(4)?,
-                    opened: row.get(5)?,
-                })
-            })?;
-        let same_inode = row.inode == stat.inode as i64;
-        if same_inode
-            && row.size == stat.size as i64
-            && row.mtime_ns == stat.mtime_ns
-            && !row.opened
-        {
-            return Ok(());
-        }
-        if row.delivered > 0 && same_inode && (stat.size as i64) < row.size && !row.opened {
-            return self.suspect(
-                row.id,
-                &format!(
-                    "the local file is {} bytes, {} were delivered, and nobody wrote to it through the \
-                     mount; the copy at the remote is kept",
-                    stat.size, row.size
-                ),
-            );
-        }
-        // The scan comes by all other names of the inode too.
-        self.raise_and_queue(path, stat).map(drop)
-    }
-
-    /// A file that the journal knows is not there. Never delivered: then it is just gone.
-    fn missing(&mut self, path: &RelPath) -> Result<(), JournalError> {
-        let Some(id) = self.file_id(path)? else {
-            return Ok(());
-        };
-        let delivered: i64 = self
-            .conn
-            .prepare_cached("SELECT delivered FROM file WHERE id = ?")?
-            .query_row([id], |row| row.get(0))?;
-        if delivered == 0 {
-            return self.drop_file(id);
-        }
-        self.suspect(
-            id,
-            "the local file is gone, and nobody removed it through the mount; the copy at the remote is kept",
-        )
-    }
-
-    pub(super) fn suspect(&mut self, id: i64, why: &str) -> Result<(), JournalError> {
-        let now = now_ms();
-        self.queue(id, now, now)?;
-        self.conn
-            .prepare_cached(
-                "UPDATE work SET state = 3, error = ?2, failed_at = ?3 WHERE file_id = ?1",
-            )?
-            .execute(params![id, why, now])?;
-        Ok(())
     }
 }

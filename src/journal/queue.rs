@@ -14,6 +14,13 @@ const EXPANDING: i64 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId(pub(super) i64);
 
+impl FileId {
+    /// What [`super::View::suspects`] goes on after to begin with this file.
+    pub(crate) fn before(self) -> Self {
+        Self(self.0 - 1)
+    }
+}
+
 /// Small files and large ones wait in lanes of their own, so that neither starves the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
@@ -31,6 +38,24 @@ pub struct FileClaim {
     pub remote_hash: Option<blake3::Hash>,
     /// Attempts before this one.
     pub attempts: u32,
+    /// Why the file has to be looked at before it is sent.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why a file may not be what the remote should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// It waited when the machine went down.
+    Crashed {
+        /// As it was recorded.
+        size: u64,
+        mtime_ns: i64,
+        inode: u64,
+        /// An earlier version was delivered.
+        delivered: bool,
+    },
+    /// It was found while the journal was rebuilt: the remote may have something newer.
+    Rebuilt,
 }
 
 /// What kind of file the delivered content is.
@@ -74,6 +99,8 @@ pub enum FileOutcome {
     },
     /// There is no such file any more; see [`super::Journal::gone`].
     Gone,
+    /// It looks damaged: not sent until somebody decides.
+    Suspect { why: String },
 }
 
 /// A claim and what became of it.
@@ -86,6 +113,9 @@ pub struct Settlement {
     pub outcome: FileOutcome,
 }
 
+/// Nothing waits longer for its next attempt, milliseconds.
+pub(super) const LONGEST_WAIT: i64 = 60 * 60 * 1000;
+
 impl Store {
     pub(super) fn claim_files(
         &mut self,
@@ -97,6 +127,7 @@ impl Store {
             id: i64,
             folder_id: i64,
             attempts: u32,
+            doubt: i64,
         }
         if self.paused {
             return Ok(Claimed::nothing());
@@ -114,7 +145,7 @@ impl Store {
             let more = self
                 .conn
                 .prepare_cached(
-                    "SELECT file_id, folder_id, attempts FROM work
+                    "SELECT file_id, folder_id, attempts, doubt FROM work
                      WHERE state = 0 AND large = ?1 AND priority = ?2 AND due_at <= ?3
                      ORDER BY due_at LIMIT ?4",
                 )?
@@ -123,6 +154,7 @@ impl Store {
                         id: row.get(0)?,
                         folder_id: row.get(1)?,
                         attempts: row.get(2)?,
+                        doubt: row.get(3)?,
                     })
                 })?
                 .collect::<Result<Vec<_>, _>>()?;
@@ -133,10 +165,13 @@ impl Store {
             id,
             folder_id,
             attempts,
+            doubt,
         } in due
         {
             let folder = self.folder_path(folder_id)?;
-            claims.push(self.claim_file(id, &folder, attempts)?);
+            let mut claim = self.claim_file(id, &folder, attempts)?;
+            claim.doubt = self.doubt(id, doubt)?;
+            claims.push(claim);
         }
         let next_due = self
             .conn
@@ -147,7 +182,22 @@ impl Store {
                       SELECT min(due_at) FROM work WHERE state = 0 AND large = ?1 AND priority = 1)",
             )?
             .query_row([large], |row| row.get(0))?;
+        let next_due = match next_due {
+            Some(due) if due > now_ms() + LONGEST_WAIT => Some(self.clock_was_set_back()?),
+            due => due,
+        };
         Ok(Claimed { claims, next_due })
+    }
+
+    /// What waits for a time that the clock has not nearly come to waits for now.
+    fn clock_was_set_back(&mut self) -> Result<i64, JournalError> {
+        let now = now_ms();
+        tracing::warn!("the clock was set back: what waited for a later time is due now");
+        self.conn.execute(
+            "UPDATE work SET due_at = ?1, queued_at = min(queued_at, ?1) WHERE state = 0 AND due_at > ?2",
+            params![now, now + LONGEST_WAIT],
+        )?;
+        Ok(now)
     }
 
     fn claim_file(
@@ -177,6 +227,7 @@ impl Store {
             path: folder.join(&name),
             remote_hash: hash.map(blake3::Hash::from_bytes),
             attempts,
+            doubt: None,
         })
     }
 
@@ -222,6 +273,7 @@ impl Store {
                 self.release(id, Some(*due))
             }
             FileOutcome::Gone => self.gone(id),
+            FileOutcome::Suspect { why } => self.suspect(id, why),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use rusqlite::params;
 
+use super::queue::LONGEST_WAIT;
 use super::store::Store;
 use super::{Claimed, JournalError, now_ms};
 use crate::path::RelPath;
@@ -96,6 +97,17 @@ impl Store {
             .conn
             .prepare_cached("SELECT min(row_due) FROM folder WHERE row_state = 1")?
             .query_row([], |row| row.get(0))?;
+        let next_due = match next_due {
+            Some(due) if due > now + LONGEST_WAIT => {
+                // The clock was set back.
+                self.conn.execute(
+                    "UPDATE folder SET row_due = ?1 WHERE row_state = 1 AND row_due > ?2",
+                    params![now, now + LONGEST_WAIT],
+                )?;
+                Some(now)
+            }
+            due => due,
+        };
         Ok(Claimed { claims, next_due })
     }
 

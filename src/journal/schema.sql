@@ -15,6 +15,17 @@ CREATE TABLE meta (
     -- Whether the last mount had a row sink. Without one, rows wait for a mount that has, and nobody
     -- waits for them.
     has_rows   INTEGER NOT NULL DEFAULT 0,
+    -- The run of the machine (/proc/sys/kernel/random/boot_id) in which the directory was mounted.
+    -- NULL after an end that left everything on disk. Another run than now: the machine went down
+    -- under the mount.
+    boot       TEXT,
+    -- Set when that is found, until the scan that follows is through: files that changed before this
+    -- time and are not as recorded may be damaged.
+    crashed_at INTEGER,
+    -- The damaged journal that this one replaces, kept aside; NULL again after the next start. Until
+    -- the first scan is through, what it finds is compared with the remote before it is sent.
+    replaces   TEXT,
+    rebuilding INTEGER NOT NULL DEFAULT 0,
     -- Whether the last mount deleted at the remote what was deleted here, and the globs of what goes
     -- first, a line each.
     sync_deletes INTEGER NOT NULL DEFAULT 0,
@@ -86,6 +97,9 @@ CREATE TABLE work (
     due_at    INTEGER NOT NULL,             -- not before this time: settle time or retry
     queued_at INTEGER NOT NULL,             -- of the first change not yet delivered
     size      INTEGER NOT NULL,
+    -- 1: waited when the machine went down, and is sent only if it is whole; 2: found while the
+    -- journal was rebuilt, and replaces at the remote only what is older; 0: neither.
+    doubt     INTEGER NOT NULL DEFAULT 0,
     attempts  INTEGER NOT NULL DEFAULT 0,
     error     TEXT,                         -- of the last attempt
     failed_at INTEGER

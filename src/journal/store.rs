@@ -9,14 +9,17 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::batch::Current;
-use super::{JournalError, Options, now_ms};
+use super::{JournalError, Options, damage, now_ms};
 use crate::glob::Globs;
 
 /// Tells a journal from any other SQLite database ("obxf", https://sqlite.org/fileformat.html §1.3.14).
-const APPLICATION_ID: i64 = 0x6f62_7866;
+pub(super) const APPLICATION_ID: i64 = 0x6f62_7866;
 
 /// Schema versions, oldest first: the n-th brings a journal from version n-1 to n.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// Hexadecimal digits of a mount's id.
+const ID_LENGTH: usize = 16;
 
 /// The writer's connection and what it keeps in memory beside it. Owned by the writer's thread.
 pub(super) struct Store {
@@ -34,10 +37,45 @@ pub(super) struct Store {
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
     pub(super) folder_paths: HashMap<i64, crate::path::RelPath>,
+    /// As in `meta`.
+    pub(super) crashed_at: Option<i64>,
+    pub(super) rebuilding: bool,
 }
 
 impl Store {
+    /// Opens the database. One that is damaged is kept aside, and a new one takes its place.
     pub(super) fn open(options: &Options) -> Result<Self, JournalError> {
+        let reason = match Self::open_existing(options) {
+            Err(JournalError::Damaged(reason)) if damage::was_journal(&options.path) => reason,
+            Err(JournalError::Damaged(reason)) => {
+                return Err(JournalError::Unusable {
+                    path: options.path.display().to_string(),
+                    reason: format!(
+                        "{reason}; if it was a journal, move it away, and the next mount makes a new one from the directory"
+                    ),
+                });
+            }
+            result => return result,
+        };
+        let kept = damage::keep_aside(&options.path).map_err(|error| JournalError::Unusable {
+            path: options.path.display().to_string(),
+            reason: format!("it is damaged ({reason}) and cannot be kept aside: {error}"),
+        })?;
+        tracing::error!(
+            reason,
+            kept = %kept.display(),
+            "the journal is damaged: it is kept aside, and a new one is made from the directory"
+        );
+        let mut store = Self::open_existing(options)?;
+        store.conn.execute(
+            "UPDATE meta SET replaces = ?, rebuilding = 1",
+            [kept.to_string_lossy()],
+        )?;
+        store.rebuilding = true;
+        Ok(store)
+    }
+
+    fn open_existing(options: &Options) -> Result<Self, JournalError> {
         let path = options.path.as_path();
         let unusable = |reason: String| JournalError::Unusable {
             path: path.display().to_string(),
@@ -55,6 +93,8 @@ impl Store {
             batch: Current::default(),
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
+            crashed_at: None,
+            rebuilding: false,
         };
         store.prepare(options).map_err(|error| match error {
             JournalError::Sqlite(reason) => unusable(reason),
@@ -67,6 +107,7 @@ impl Store {
         self.conn.busy_timeout(std::time::Duration::from_secs(5))?;
         let version = check_identity(&self.conn, &options.path)?;
         configure(&self.conn)?;
+        damage::look(&mut self.conn, &options.path)?;
         self.migrate(version, &options.path)?;
         self.claim_ownership(options)?;
         self.conn.execute(
@@ -84,6 +125,7 @@ impl Store {
             .conn
             .query_row("SELECT paused FROM meta", [], |row| row.get(0))?;
         self.find_batch()?;
+        self.look_for_crash()?;
         self.prepare_strays()?;
         self.prepare_priority()?;
         self.conn.set_prepared_statement_cache_capacity(160);
@@ -120,9 +162,10 @@ impl Store {
             .optional()?;
         match owner {
             None => {
+                let mount_id = mount_id(&options.path, directory);
                 self.conn.execute(
                     "INSERT INTO meta (one, directory, device, inode, mount_id) VALUES (1, ?, ?, ?, ?)",
-                    params![directory, device, inode, new_mount_id()],
+                    params![directory, device, inode, mount_id],
                 )?;
             }
             Some((path, its_device, its_inode)) => {
@@ -167,12 +210,7 @@ pub(super) fn check_identity(conn: &Connection, path: &Path) -> Result<usize, Jo
     let read = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (id, version) = match (read("application_id"), read("user_version")) {
         (Ok(id), Ok(version)) => (id, version),
-        (Err(error), _) | (_, Err(error)) => {
-            return Err(unusable(&format!(
-                "{error}; if it is damaged, move it away, and the next mount makes a new one from \
-                 the directory"
-            )));
-        }
+        (Err(error), _) | (_, Err(error)) => return Err(error.into()),
     };
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (id, version, tables) {
@@ -212,6 +250,20 @@ fn make_private(path: &Path) -> std::io::Result<()> {
         .map(drop)
 }
 
-fn new_mount_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
+/// An id for the rows of the directory. It is kept beside the journal too, so that one that is lost
+/// does not make each row a second time.
+fn mount_id(journal: &Path, directory: &[u8]) -> String {
+    let kept = journal.with_extension("id");
+    let of_it = fs::read(&kept).ok().and_then(|text| {
+        let (id, its_directory) = text.split_at_checked(ID_LENGTH)?;
+        let id = String::from_utf8(id.to_vec()).ok()?;
+        (its_directory.strip_prefix(b" ")? == directory).then_some(id)
+    });
+    of_it.unwrap_or_else(|| {
+        let id = format!("{:0ID_LENGTH$x}", fastrand::u64(..));
+        if let Err(error) = fs::write(&kept, [id.as_bytes(), b" ", directory].concat()) {
+            tracing::warn!(%error, file = %kept.display(), "cannot be written");
+        }
+        id
+    })
 }

@@ -325,6 +325,6 @@ impl Store {
             )?
             .execute([id])?;
         self.take_over(id, to)?;
-        self.queue(id, due, now_ms())
+        self.queue_with(id, due, now_ms(), None)
     }
 }

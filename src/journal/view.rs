@@ -72,6 +72,25 @@ pub struct Known {
     pub inode: u64,
     /// Opened for writing, and nothing journaled since.
     pub opened: bool,
+    /// BLAKE3 of what was delivered, if that is the last version.
+    pub delivered: Option<blake3::Hash>,
+    /// It looked damaged when it was seen last.
+    pub suspect: bool,
+}
+
+/// The columns of [`known`].
+const KNOWN: &str = "size, mtime_ns, inode, opened, CASE WHEN delivered = version THEN hash END, \
+                     EXISTS (SELECT 1 FROM work WHERE file_id = id AND state = 3)";
+
+fn known(row: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
+    Ok(Known {
+        size: row.get::<_, i64>(0)? as u64,
+        mtime_ns: row.get(1)?,
+        inode: row.get::<_, i64>(2)? as u64,
+        opened: row.get(3)?,
+        delivered: row.get::<_, Option<_>>(4)?.map(blake3::Hash::from_bytes),
+        suspect: row.get(5)?,
+    })
 }
 
 /// A delivered file as a row needs it.
@@ -133,6 +152,23 @@ impl View {
                 })
             },
         )?)
+    }
+
+    /// Whether files are recorded, of another directory than that with this inode number.
+    pub fn has_files_of_another(&self, inode: u64) -> Result<bool, JournalError> {
+        Ok(self.conn.query_row(
+            "SELECT inode <> ? AND files > 0 FROM meta, total",
+            [inode as i64],
+            |row| row.get(0),
+        )?)
+    }
+
+    /// The damaged journal that this one replaces since the last start, if it does.
+    pub fn replaces(&self) -> Result<Option<String>, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached("SELECT replaces FROM meta")?
+            .query_row([], |row| row.get(0))?)
     }
 
     /// In constant time.
@@ -204,7 +240,7 @@ impl View {
         let mut files = self.conn.prepare_cached(
             "SELECT file.folder_id, file.name, work.error, work.attempts, work.failed_at, work.state
              FROM work JOIN file ON file.id = work.file_id
-             WHERE work.error IS NOT NULL ORDER BY work.failed_at DESC LIMIT ?",
+             WHERE work.error IS NOT NULL AND work.state <> 3 ORDER BY work.failed_at DESC LIMIT ?",
         )?;
         let mut rows = files.query([limit as i64])?;
         while let Some(row) = rows.next()? {
@@ -395,18 +431,10 @@ impl View {
         let Some(id) = self.folder_id(folder)? else {
             return Ok(HashMap::new());
         };
-        let mut statement = self.conn.prepare_cached(
-            "SELECT name, size, mtime_ns, inode, opened FROM file WHERE folder_id = ?",
-        )?;
-        let files = statement.query_map([id], |row| {
-            let known = Known {
-                size: row.get::<_, i64>(1)? as u64,
-                mtime_ns: row.get(2)?,
-                inode: row.get::<_, i64>(3)? as u64,
-                opened: row.get(4)?,
-            };
-            Ok((row.get(0)?, known))
-        })?;
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT {KNOWN}, name FROM file WHERE folder_id = ?"
+        ))?;
+        let files = statement.query_map([id], |row| Ok((row.get(6)?, known(row)?)))?;
         Ok(files.collect::<Result<_, _>>()?)
     }
 
@@ -429,17 +457,10 @@ impl View {
         };
         Ok(self
             .conn
-            .prepare_cached(
-                "SELECT size, mtime_ns, inode, opened FROM file WHERE folder_id = ? AND name = ?",
-            )?
-            .query_row(params![id, name], |row| {
-                Ok(Known {
-                    size: row.get::<_, i64>(0)? as u64,
-                    mtime_ns: row.get(1)?,
-                    inode: row.get::<_, i64>(2)? as u64,
-                    opened: row.get(3)?,
-                })
-            })
+            .prepare_cached(&format!(
+                "SELECT {KNOWN} FROM file WHERE folder_id = ? AND name = ?"
+            ))?
+            .query_row(params![id, name], known)
             .optional()?)
     }
 

@@ -5,7 +5,8 @@
 //! [`BACKLOG`]; checkpoint requests, bounded by one.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rusqlite::Connection;
 
 use super::store::Store;
-use super::{Answer, Durability, JournalError, Op};
+use super::{Answer, Durability, JournalError, Op, damage};
 
 /// Requests that may wait for the writer before senders block.
 const BACKLOG: usize = 4096;
@@ -23,6 +24,8 @@ const GROUP: usize = 256;
 const CHECKPOINT_EVERY: usize = 1000;
 /// Folders of a batch that are summed up between two groups.
 const BATCH_STEP: usize = 64;
+/// A write-ahead log that has grown to so many pages begins anew: reading takes longer with it.
+const LONGEST_LOG: i64 = 8192;
 /// Folder-rename work done between two groups, files.
 const EXPANSION_STEP: usize = 256;
 
@@ -55,16 +58,24 @@ impl Writer {
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))
         };
         let its_wake = wake.clone();
+        let log_is_long = Arc::new(AtomicBool::new(false));
+        let its_log_is_long = log_is_long.clone();
         let its_path = path.clone();
+        let journal_path = path.clone();
         let threads = vec![
-            spawn("checkpoint", Box::new(move || checkpoint(&its_path, &due)))?,
+            spawn(
+                "checkpoint",
+                Box::new(move || checkpoint(&its_path, &due, &its_log_is_long)),
+            )?,
             spawn(
                 "journal",
                 Box::new(move || {
                     Loop {
                         store,
+                        path: journal_path,
                         inbox,
                         checkpoints,
+                        log_is_long,
                         wake: its_wake,
                         operations: 0,
                     }
@@ -124,8 +135,10 @@ impl Drop for Writer {
 /// The receiving side, owned by the thread.
 struct Loop {
     store: Store,
+    path: PathBuf,
     inbox: Receiver<Request>,
     checkpoints: Sender<()>,
+    log_is_long: Arc<AtomicBool>,
     wake: std::sync::Arc<OnceLock<Wake>>,
     operations: usize,
 }
@@ -181,6 +194,7 @@ impl Loop {
             }
             Err(error) => {
                 tracing::error!(%error, "the journal could not be written");
+                damage::note_damage(&self.path, &error);
                 for request in group {
                     (request.done)(Err(error.clone()));
                 }
@@ -189,6 +203,11 @@ impl Loop {
         if self.operations >= CHECKPOINT_EVERY {
             self.operations = 0;
             let _ = self.checkpoints.try_send(());
+        }
+        if self.log_is_long.swap(false, Ordering::Relaxed) {
+            // Nothing is written meanwhile, and little is left to do: what comes next is written to
+            // the log's beginning.
+            let _ = checkpoint_once(&self.store.conn);
         }
         if makes_work {
             self.wake();
@@ -332,23 +351,24 @@ impl Store {
                 self.conn
                     .prepare_cached("DELETE FROM scan WHERE path = ?")?
                     .execute([path.as_bytes()])?;
+                if path.is_root() {
+                    self.end_doubt()?;
+                }
             }
             Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
             Op::Pause(paused) => {
                 self.conn.execute("UPDATE meta SET paused = ?", [paused])?;
                 self.paused = *paused;
             }
-            Op::Mounted => {
-                self.conn
-                    .execute("UPDATE meta SET mounted_at = ?", [super::now_ms()])?;
-            }
+            Op::Mounted => self.mounted()?,
+            Op::Ended => self.ended()?,
         }
         Ok(Answer::Done)
     }
 }
 
-/// Moves the WAL into the database whenever asked to. Writers and readers go on meanwhile.
-fn checkpoint(path: &Path, due: &Receiver<()>) {
+/// Moves the WAL into the database whenever asked to, and tells when it has grown long. Writers and readers go on meanwhile.
+fn checkpoint(path: &Path, due: &Receiver<()>, log_is_long: &AtomicBool) {
     let conn = match Connection::open(path) {
         Ok(conn) => conn,
         Err(error) => {
@@ -358,11 +378,14 @@ fn checkpoint(path: &Path, due: &Receiver<()>) {
     };
     let _ = conn.busy_timeout(Duration::from_secs(1));
     while due.recv().is_ok() {
-        let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            row.get::<_, i64>(0)
-        });
-        if let Err(error) = done {
-            tracing::warn!(%error, "a checkpoint of the journal failed");
+        match checkpoint_once(&conn) {
+            Ok(pages) => log_is_long.store(pages > LONGEST_LOG, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "a checkpoint of the journal failed"),
         }
     }
+}
+
+/// Pages in the write-ahead log.
+fn checkpoint_once(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
 }

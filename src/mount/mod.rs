@@ -22,7 +22,7 @@ mod session;
 mod upload_dir;
 mod xattrs;
 
-pub use session::{Allow, Mount, MountError, Options, Unmounter, mount};
+pub use session::{Allow, Mount, MountError, Options, Renewer, Unmounter, mount};
 
 /// Content of the files in `.upload`.
 pub trait VirtualFiles: Send + Sync {

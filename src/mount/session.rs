@@ -1,13 +1,15 @@
 //! Mounting, unmounting, and what can go wrong with it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use fuser::{BackgroundSession, Config, INodeNo, MountOption, Session, SessionACL};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::Resource;
@@ -18,9 +20,11 @@ use super::caller::can_create_for_others;
 use super::fs::{OutboxFs, Served};
 use super::handles::Handles;
 use super::mapped::Watch;
+use super::nodes::ROOT;
 use super::probe;
 use super::resolve::Backing;
 use crate::journal::Journal;
+use crate::path::RelPath;
 
 /// Source and type of the mount in /proc/self/mountinfo. Where root mounts, fuser leaves the type at
 /// plain `fuse`; the source tells in either case.
@@ -92,6 +96,14 @@ pub struct Mount {
     session: BackgroundSession,
     unmounter: Unmounter,
     passthrough: Arc<AtomicBool>,
+    filesystem: Arc<OutboxFs>,
+}
+
+/// Tells the kernel that a name means something else than it remembers, because the daemon changed
+/// what is below the mount by itself.
+pub struct Renewer {
+    notifier: fuser::Notifier,
+    filesystem: Arc<OutboxFs>,
 }
 
 /// Unmounts, also while somebody waits for the end of the mount.
@@ -145,7 +157,10 @@ pub fn mount(
     }
     std::thread::Builder::new()
         .name("mapped".into())
-        .spawn(move || filesystem.watch_mapped())
+        .spawn({
+            let filesystem = filesystem.clone();
+            move || filesystem.watch_mapped()
+        })
         .map_err(refused)?;
     let session = session.spawn().map_err(refused)?;
     Ok(Mount {
@@ -154,10 +169,41 @@ pub fn mount(
             mountpoint: mountpoint.to_owned(),
         },
         passthrough,
+        filesystem,
     })
 }
 
+impl Renewer {
+    /// The entry at `path` is new.
+    pub fn renew(&self, path: &RelPath) {
+        let Some((parent, name)) = path.split() else {
+            return;
+        };
+        let backing = &self.filesystem.backing;
+        let parent = match parent.is_root() {
+            true => Some(ROOT),
+            false => attr::stat(backing.root(), parent.as_bytes())
+                .ok()
+                .map(|stat| backing.id(&stat)),
+        };
+        // What the kernel does not remember it need not forget.
+        if let Some(parent) = parent {
+            let _ = self
+                .notifier
+                .inval_entry(INodeNo(parent), OsStr::from_bytes(name));
+        }
+    }
+}
+
 impl Mount {
+    /// To renew what the kernel remembers, as long as it is mounted.
+    pub fn renewer(&self) -> Renewer {
+        Renewer {
+            notifier: self.session.notifier(),
+            filesystem: self.filesystem.clone(),
+        }
+    }
+
     /// Whether reads and writes go from the kernel to the backing files.
     pub fn passthrough(&self) -> bool {
         self.passthrough.load(Ordering::Relaxed)

@@ -186,6 +186,12 @@ impl Events {
                 bytes: 0,
                 reason: "it is gone",
             },
+            FileOutcome::Suspect { why } => Event::Failed {
+                path: path(),
+                error: why.clone(),
+                attempts: claim.attempts,
+                will_retry: false,
+            },
             FileOutcome::Released { .. } | FileOutcome::Unsent { .. } => return,
         };
         (self.hearer)(event);

@@ -22,7 +22,9 @@ pub use existing::prefix;
 use crate::config::MountSettings;
 use crate::control;
 use crate::daemon::lock::{Lock, State};
-use crate::daemon::{DaemonError, delivery_options, duplicate, failed, identity, open_directory};
+use crate::daemon::{
+    DaemonError, delivery_options, duplicate, failed, identity, open_directory, refuse_vanished,
+};
 use crate::delivery::{Delivery, Drained, Observer};
 use crate::journal::{self, Journal, JournalError};
 use crate::path::RelPath;
@@ -85,6 +87,7 @@ pub fn run(
     let settings = &job.settings;
     let directory = open_directory(settings)?;
     let mut lock = Lock::acquire(&directory, settings)?;
+    refuse_vanished(settings, &directory)?;
     let places = match job.scan_only {
         true => None,
         false => Some(runtime.block_on(Places::open(settings))?),
@@ -120,7 +123,14 @@ pub fn run(
         },
     )
     .map_err(failed)?;
-    let control = control::Server::start(journal.clone(), scan.handle(), control::Place::Bare);
+    let suspects = control::Suspects {
+        backing: duplicate(&directory)?,
+        remote: places.as_ref().map(|places| places.remote.clone()),
+        runtime: runtime.handle().clone(),
+        placed: Box::new(|_| ()),
+    };
+    let place = control::Place::Bare;
+    let control = control::Server::start(journal.clone(), scan.handle(), place, suspects);
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");
     }

@@ -6,6 +6,7 @@
 //! interrupted scan begins anew; what is recorded already it passes by quickly.
 
 mod filter;
+mod hollow;
 mod walk;
 
 use std::collections::HashMap;
@@ -19,9 +20,10 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 pub use filter::Filter;
+pub(crate) use hollow::{has_hole, is_zero};
 pub use walk::{Different, Findings, Walker};
 
-use crate::journal::{FileStat, Journal, JournalError, Known, ScannedFolder, View};
+use crate::journal::{FileStat, Journal, JournalError, Known, ScannedFolder, Sighting, View};
 use crate::path::RelPath;
 
 /// Paths taken from the journal at a time.
@@ -310,11 +312,12 @@ impl Findings for Recorder<'_> {
     ) -> Result<(), JournalError> {
         if let Some(observer) = &self.options.observer {
             for file in &found {
-                observer.queued(&folder.join(&file.name), &file.stat, file.is_new);
+                let Sighting { name, stat, .. } = &file.sighting;
+                observer.queued(&folder.join(name), stat, file.is_new);
             }
         }
         let mut missing = Some(missing);
-        let mut found = found.into_iter().map(|file| (file.name, file.stat));
+        let mut found = found.into_iter().map(|file| file.sighting);
         loop {
             let chunk: Vec<_> = found.by_ref().take(CHUNK).collect();
             if chunk.is_empty() && missing.is_none() {

@@ -9,18 +9,22 @@ use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Sta
 use rustix::io::Errno;
 
 use super::filter::{Filter, IGNORE_FILE, Ignores};
-use crate::journal::{FileStat, JournalError, Known};
+use super::hollow::is_hollow;
+use crate::journal::{FileStat, JournalError, Known, Sighting, now_ms};
 use crate::marker;
 use crate::path::RelPath;
+use crate::suspect;
 
 /// Rules in an `.outboxignore` beyond this are not read, bytes.
 const LONGEST_RULES: usize = 1 << 20;
 
-/// A file that is not known, or is known otherwise.
+/// Times of files may be ahead of the clock by this much, nanoseconds.
+const CLOCK_STEP: i64 = 2_000_000_000;
+
+/// A file that is not known, or is known otherwise, or was suspect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Different {
-    pub name: Vec<u8>,
-    pub stat: FileStat,
+    pub sighting: Sighting,
     pub is_new: bool,
 }
 
@@ -56,8 +60,7 @@ pub struct Walker<'a> {
     pub filter: &'a Filter,
     /// Files that changed at this time (nanoseconds since 1970-01-01 UTC) or later are left out.
     pub since: i64,
-    /// Whether there is no mount: a file that cannot be read is trouble now, instead of when it is
-    /// sent, and a folder that is not there was removed.
+    /// Whether a file that cannot be read is trouble now, instead of when it is sent.
     pub must_read: bool,
     pub looked_at: &'a AtomicU64,
     pub stop: &'a AtomicBool,
@@ -189,17 +192,14 @@ impl Walker<'_> {
             to.trouble(path, &error);
         }
         let Folder {
+            fd,
             ignores,
             known,
             found,
             children,
-            fd: folder_fd,
             ..
         } = folder;
-        let gone = match self.must_read {
-            true => self.gone_folders(path, folder_fd.as_fd(), &children, to)?,
-            false => Vec::new(),
-        };
+        let gone = self.gone_folders(path, fd.as_fd(), &children, to)?;
         let missing: Vec<Vec<u8>> = known.into_keys().collect();
         if !found.is_empty() || !missing.is_empty() {
             to.differs(path, found, missing)?;
@@ -229,8 +229,8 @@ impl Walker<'_> {
         Ok(gone)
     }
 
-    /// A folder that is not there. Under a mount, who removed or renamed it has told the journal, or
-    /// the next scan sees it; without one, all that was in it is gone.
+    /// A folder that is not there, and so nothing of what was in it. Where it was removed or renamed
+    /// through a mount, the journal was told, and knows nothing of it any more.
     fn gone_folder(
         &self,
         path: &RelPath,
@@ -238,9 +238,6 @@ impl Walker<'_> {
         to: &mut dyn Findings,
         folders: &mut Vec<(RelPath, Ignores)>,
     ) -> Result<(), JournalError> {
-        if !self.must_read {
-            return Ok(());
-        }
         if !known.is_empty() {
             to.differs(path, Vec::new(), known.into_keys().collect())?;
         }
@@ -307,10 +304,18 @@ impl Walker<'_> {
                 && (known.size, known.mtime_ns, known.inode)
                     == (found.stat.size, found.stat.mtime_ns, found.stat.inode)
         });
-        if as_known || found.ctime_ns >= self.since {
+        let hollow = known
+            .filter(|known| known.size == found.stat.size && self.since != i64::MAX)
+            .and_then(|known| known.delivered)
+            .is_some_and(|hash| {
+                let may_be = found.has_holes() || !as_known;
+                may_be && is_hollow(folder.fd.as_fd(), name, as_known, &hash)
+            });
+        let recovered = known.is_some_and(|known| known.suspect);
+        if as_known && !hollow && !recovered || self.is_watched(found.ctime_ns) {
             return;
         }
-        if marker::is_ours(folder.fd.as_fd(), name) {
+        if marker::is_ours(folder.fd.as_fd(), name) || suspect::is_unfinished(name) {
             return;
         }
         let path = folder.path.join(name);
@@ -332,10 +337,20 @@ impl Walker<'_> {
             return to.trouble(&path, &error.into());
         }
         folder.found.push(Different {
-            name: name.to_vec(),
-            stat: found.stat,
+            sighting: Sighting {
+                name: name.to_vec(),
+                stat: found.stat,
+                ctime_ns: found.ctime_ns,
+                hollow,
+            },
             is_new: known.is_none(),
         });
+    }
+
+    /// Whether a file that changed at this time did so under the mount. A time that is yet to come
+    /// says nothing: the clock was set back.
+    fn is_watched(&self, ctime_ns: i64) -> bool {
+        ctime_ns >= self.since && ctime_ns <= now_ms() * 1_000_000 + CLOCK_STEP
     }
 
     /// The rules that hold in `folder`, its own not included if it is where the walk begins.
@@ -402,6 +417,15 @@ struct Found {
     is_folder: bool,
     stat: FileStat,
     ctime_ns: i64,
+    /// Bytes that the disk keeps of it.
+    allocated: u64,
+}
+
+impl Found {
+    /// Whether it may have holes; compressed files look the same.
+    fn has_holes(&self) -> bool {
+        self.allocated < self.stat.size
+    }
 }
 
 /// `None` if the entry is gone.
@@ -432,5 +456,6 @@ fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Found>> {
             links: u64::from(stat.stx_nlink),
         },
         ctime_ns: nanoseconds(stat.stx_ctime),
+        allocated: stat.stx_blocks.saturating_mul(512),
     }))
 }

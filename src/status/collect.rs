@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::{Batch, Snapshot, failed, json, text};
 use crate::delivery::Progress;
 use crate::journal::{Journal, JournalError, View, now_ms};
+use crate::path::RelPath;
 
 /// Failures that a snapshot shows.
 const LAST_ERRORS: usize = 5;
@@ -53,6 +54,9 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
             failed_uploads: batch.failed,
         })
         .collect();
+    snapshot.journal_error = view.replaces()?.map(|kept| {
+        format!("it was damaged and is kept as {kept}; this one is made from the directory and what the remote has")
+    });
     snapshot.safe_to_unplug = snapshot.is_all_delivered();
     Ok(())
 }
@@ -107,7 +111,7 @@ impl Source {
     }
 
     /// The files of `.upload`: their names.
-    pub const FILES: &[&str] = &["status", "status.json", "failed"];
+    pub const FILES: &[&str] = &["status", "status.json", "failed", "suspect"];
 
     /// The content of one of [`Self::FILES`].
     pub fn read(&self, name: &str) -> Result<Option<String>, JournalError> {
@@ -120,6 +124,13 @@ impl Source {
                 .failures(LISTED)?
                 .iter()
                 .map(failed::line)
+                .collect(),
+            "suspect" => self
+                .view
+                .lock()
+                .suspects(&RelPath::root(), None, LISTED)?
+                .iter()
+                .map(failed::suspect_line)
                 .collect(),
             _ => return Ok(None),
         }))

@@ -1,7 +1,8 @@
-//! `.upload/failed`: one line a failure.
+//! `.upload/failed`: one line a failure; and `.upload/suspect`: one line a suspect file.
 
 use super::Failure;
 use super::human::one_line;
+use crate::journal::Suspect;
 
 /// `path<TAB>artifact<TAB>attempts<TAB>error<NEWLINE>`. Control characters in path and error are
 /// escaped, so a line has always four fields.
@@ -12,6 +13,15 @@ pub fn line(failure: &Failure) -> String {
         failure.artifact,
         failure.attempts,
         one_line(&failure.error)
+    )
+}
+
+/// `path<TAB>why<NEWLINE>`, escaped likewise.
+pub fn suspect_line(suspect: &Suspect) -> String {
+    format!(
+        "{}\t{}\n",
+        one_line(&suspect.path.to_string()),
+        one_line(&suspect.why)
     )
 }
 

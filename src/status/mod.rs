@@ -30,6 +30,8 @@ pub struct Snapshot {
     /// What is wrong with the remote or the row sink as a whole, if anything; one sentence.
     pub remote_error: Option<String>,
     pub rows_error: Option<String>,
+    /// What has happened to the journal, if anything; one sentence.
+    pub journal_error: Option<String>,
     /// What keeps all deliveries waiting though nothing is wrong: a pause, upload hours.
     pub waits_for: Option<String>,
     /// Kernel passthrough for reads and writes; `None` if no daemon runs.

@@ -86,6 +86,7 @@ fn troubles(out: &mut String, snapshot: &Snapshot) {
         ("delivery: ", &snapshot.waits_for),
         ("remote: ", &snapshot.remote_error),
         ("rows: ", &snapshot.rows_error),
+        ("journal: ", &snapshot.journal_error),
     ];
     for (what, error) in troubles {
         if let Some(error) = error {
@@ -125,7 +126,7 @@ fn counts(out: &mut String, snapshot: &Snapshot) {
     files("failed", failed, None, where_listed.to_owned());
     let suspect = snapshot.suspect_files;
     if suspect > 0 {
-        let why = "look damaged, so they are not uploaded".to_owned();
+        let why = "look damaged, so not sent: see .upload/suspect".to_owned();
         files("suspect", suspect, None, why);
     }
     if snapshot.queued_deletions + snapshot.failed_deletions > 0 {

@@ -130,6 +130,20 @@ impl Rig {
         });
     }
 
+    /// The journal of `pictures`.
+    pub fn journal(&self) -> PathBuf {
+        let state = self.world.path("state/outboxfs");
+        let folder = fs::read_dir(state).unwrap().next().unwrap().unwrap();
+        folder.path().join("journal.db")
+    }
+
+    /// Takes away the mount of a daemon that was killed.
+    pub fn take_away(&self) {
+        let pictures = self.pictures();
+        let output = Command::new("umount").arg("-l").arg(pictures).output();
+        assert!(output.unwrap().status.success());
+    }
+
     /// What the daemons of a failed test had to say.
     fn show_logs(&self) {
         let state = self.world.path("state/outboxfs");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 use super::{BUFFER, FileRemote, explain};
+use crate::remote::object::parse_mtime;
 use crate::remote::{Each, Key, Listed, ObjectInfo, RemoteError, Sink};
 
 /// Objects, or pieces of one, on their way from the thread that reads the disk.
@@ -79,14 +80,19 @@ pub(super) fn head(root: &Path, key: &Key) -> Result<Option<ObjectInfo>, RemoteE
     };
     let failed = |error| explain(&format!("looking at {key}"), &error);
     let metadata = file.metadata().map_err(failed)?;
-    let mut hex = [0; 64];
-    let blake3 = rustix::fs::fgetxattr(&file, "user.outboxfs.blake3", &mut hex[..])
-        .ok()
-        .and_then(|length| blake3::Hash::from_hex(&hex[..length]).ok());
+    let kept = |name: &str| {
+        let mut text = [0; 64];
+        let length = rustix::fs::fgetxattr(&file, name, &mut text[..]).ok()?;
+        String::from_utf8(text[..length].to_vec()).ok()
+    };
+    let blake3 =
+        kept("user.outboxfs.blake3").and_then(|hex| blake3::Hash::from_hex(hex.as_bytes()).ok());
+    let mtime_ns = kept("user.outboxfs.mtime").and_then(|text| parse_mtime(&text));
     Ok(Some(ObjectInfo {
         size: metadata.len(),
         etag: None,
         blake3,
+        mtime_ns,
     }))
 }
 

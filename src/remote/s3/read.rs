@@ -7,6 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::{PATIENCE, S3Remote, failure, unquoted};
+use crate::remote::object::parse_mtime;
 use crate::remote::{Each, Key, Listed, ObjectInfo, RemoteError, Sink};
 
 /// `ListObjectsV2`, a thousand objects a request.
@@ -65,6 +66,10 @@ pub(super) async fn head(remote: &S3Remote, key: &Key) -> Result<Option<ObjectIn
                 .metadata()
                 .and_then(|metadata| metadata.get("blake3"))
                 .and_then(|hex| blake3::Hash::from_hex(hex).ok()),
+            mtime_ns: answer
+                .metadata()
+                .and_then(|metadata| metadata.get("mtime"))
+                .and_then(|text| parse_mtime(text)),
         })),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(failure::explain(&remote.address, &what, &error)),

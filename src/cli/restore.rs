@@ -1,0 +1,105 @@
+//! `outboxfs restore`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::journal::Offline;
+use super::tree::{self, Tree};
+use super::{Error, say};
+use crate::config::Settings;
+use crate::control::{self, Request};
+use crate::path::RelPath;
+use crate::status::counted;
+use crate::{remote, suspect};
+
+const EXAMPLES: &str = "\
+Examples:
+  outboxfs restore ~/Pictures/2024/cut.jpg
+      The remote's copy takes the place of the damaged file.
+  outboxfs restore --all ~/Pictures --remote s3://rig-7/raw
+      Without a mount, the remote has to be named as for the mount.
+
+Exit codes:
+  0  done (also if nothing was suspect)
+  1  something could not be restored; it is as it was
+  2  wrong usage, or never mounted or pushed";
+
+/// Bring the remote's copies of suspect files back.
+///
+/// Each is verified by its checksum before it takes the place of the local file, whole, with the
+/// time that the file had when it was delivered.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[command(mut_arg("settle", |arg| arg.hide(true)))]
+#[command(mut_arg("max_retries", |arg| arg.hide(true)))]
+#[command(mut_arg("rows", |arg| arg.hide(true)))]
+#[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
+#[command(mut_arg("allow_other", |arg| arg.hide(true)))]
+pub struct RestoreArgs {
+    /// Files and folders; of folders, all below them.
+    #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::AnyPath)]
+    paths: Vec<PathBuf>,
+
+    /// Everything in the directories that the paths lie in.
+    #[arg(long)]
+    all: bool,
+
+    /// A TOML file with settings.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_CONFIG",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub fn run(args: RestoreArgs) -> Result<ExitCode, Error> {
+    let settings = match &args.config {
+        Some(file) => args.settings.over(Settings::from_file(file)?),
+        None => args.settings,
+    };
+    let mut count = 0;
+    for path in &args.paths {
+        let mut tree = tree::find_even_gone(path, settings.journal.as_deref())?;
+        if args.all {
+            tree.below = RelPath::root();
+        }
+        count += restore(&tree, path, &settings)?;
+    }
+    say(&match count {
+        0 => "nothing is suspect there\n".to_owned(),
+        count => format!("{} restored\n", counted(count, "file")),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore(tree: &Tree, path: &Path, settings: &Settings) -> Result<u64, Error> {
+    let Some(journal) = tree.journal.as_ref().filter(|journal| journal.exists()) else {
+        return Err(tree::unknown(path));
+    };
+    if let Some(result) = control::ask(journal, &Request::restore(&tree.below)) {
+        return result.map_err(Error::Failed);
+    }
+    let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
+    let offline = Offline::open(tree, journal, settings.clone())?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
+    runtime.block_on(async {
+        let remote = remote::open(&offline.settings.remote)
+            .await
+            .map_err(|error| failed(&error))?;
+        let restored = suspect::restore(
+            &offline.journal,
+            &offline.backing,
+            remote.as_ref(),
+            &tree.below,
+            &|_| (),
+        );
+        let restored = restored.await.map_err(|error| failed(&error))?;
+        restored.into_result().map_err(Error::Failed)
+    })
+}
