@@ -5,6 +5,7 @@ mod accept;
 mod background;
 mod check;
 mod dry_run;
+mod given;
 mod holders;
 mod journal;
 mod left;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::background::{Child, Reporter, Side, Word, detach};
+use super::given::Given;
 use super::{Error, FAILED, complain, left, log, preflight, say};
-use crate::config::{self, MountSettings, Places, Settings};
+use crate::config::{self, MountSettings, Places};
 use crate::daemon::{self, Ready};
 use crate::status::Snapshot;
 
@@ -46,25 +47,12 @@ pub struct MountArgs {
     #[arg(short, long)]
     foreground: bool,
 
-    /// A TOML file with settings.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "OUTBOXFS_CONFIG",
-        hide_env = true,
-        value_hint = clap::ValueHint::FilePath
-    )]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
-    settings: Settings,
+    given: Given,
 }
 
 pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
-    let settings = match &args.config {
-        Some(file) => args.settings.over(Settings::from_file(file)?),
-        None => args.settings,
-    };
+    let settings = args.given.settings()?;
     let places = Places::from_env()?;
     let target = preflight::target(&args.directory, args.mountpoint.as_deref())?;
     let settings = config::resolve(settings, target.directory, target.mountpoint, &places)?;

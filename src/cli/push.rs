@@ -9,6 +9,7 @@ use indicatif::{DecimalBytes, HumanCount};
 use serde::Serialize;
 
 use super::dry_run;
+use super::given::Given;
 use super::listed::listed;
 use super::progress::{Display, HowFar};
 use super::tree::{self, Tree};
@@ -110,25 +111,12 @@ pub struct PushArgs {
     #[arg(long)]
     debug: bool,
 
-    /// A TOML file with settings.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "OUTBOXFS_CONFIG",
-        hide_env = true,
-        value_hint = clap::ValueHint::FilePath
-    )]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
-    settings: Settings,
+    given: Given,
 }
 
 pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
-    let settings = match &args.config {
-        Some(file) => args.settings.clone().over(Settings::from_file(file)?),
-        None => args.settings.clone(),
-    };
+    let settings = args.given.settings()?;
     let filter = Filter::new(&args.include, &args.exclude, args.max_size.map(Bytes::get))
         .map_err(Error::Refused)?;
     let tree = tree::find(&args.path, settings.journal.as_deref())?;

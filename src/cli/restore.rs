@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::given::Given;
 use super::journal::Offline;
 use super::tree::{self, Tree};
 use super::{Error, say};
@@ -44,25 +45,12 @@ pub struct RestoreArgs {
     #[arg(long)]
     all: bool,
 
-    /// A TOML file with settings.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "OUTBOXFS_CONFIG",
-        hide_env = true,
-        value_hint = clap::ValueHint::FilePath
-    )]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
-    settings: Settings,
+    given: Given,
 }
 
 pub fn run(args: RestoreArgs) -> Result<ExitCode, Error> {
-    let settings = match &args.config {
-        Some(file) => args.settings.over(Settings::from_file(file)?),
-        None => args.settings,
-    };
+    let settings = args.given.settings()?;
     let mut count = 0;
     for path in &args.paths {
         let mut tree = tree::find_even_gone(path, settings.journal.as_deref())?;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
+use super::given::Given;
 use super::push::say_json;
 use super::{Error, FAILED, say, tree};
-use crate::config::{self, Places, Settings};
+use crate::config::{self, Places};
 use crate::journal::View;
 use crate::remote;
 use crate::status::{counted, one_line};
@@ -62,25 +63,12 @@ pub struct VerifyArgs {
     #[arg(long)]
     json: bool,
 
-    /// A TOML file with settings.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "OUTBOXFS_CONFIG",
-        hide_env = true,
-        value_hint = clap::ValueHint::FilePath
-    )]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
-    settings: Settings,
+    given: Given,
 }
 
 pub fn run(args: VerifyArgs) -> Result<ExitCode, Error> {
-    let settings = match &args.config {
-        Some(file) => args.settings.over(Settings::from_file(file)?),
-        None => args.settings,
-    };
+    let settings = args.given.settings()?;
     let tree = tree::find(&args.path, settings.journal.as_deref())?;
     let Some(journal) = tree.journal.filter(|journal| journal.exists()) else {
         return Err(tree::unknown(&args.path));

@@ -90,7 +90,8 @@ impl From<rusqlite::Error> for JournalError {
     }
 }
 
-/// SQLite counts what it allocates, under a lock: a cost with every allocation, of no use to us. To be called while the process has one thread and no database open.
+/// SQLite counts what it allocates, under a lock: a cost with every allocation, of no use to us.
+/// To be called while the process has one thread and no database open.
 pub fn count_no_memory() {
     // SAFETY: the arguments are as sqlite3_config(3) wants them for this option, and the caller sees
     // to it that no other thread uses SQLite. Where it is in use, nothing changes.
