@@ -268,10 +268,15 @@ impl Loop {
             return false;
         }
         let ended = self.store.transaction(|store| store.end_batch(BATCH_STEP));
-        ended.unwrap_or_else(|error| {
+        let more = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a batch could not be summed up");
             false
-        })
+        });
+        if !self.store.is_batch_going_on() {
+            // What was left for the next one.
+            self.wake();
+        }
+        more
     }
 
     fn wake(&self) {
