@@ -129,6 +129,9 @@ impl Store {
             .query_row("SELECT paused FROM meta", [], |row| row.get(0))?;
         self.find_batch()?;
         self.limit_batches(options.batches)?;
+        if let Some(remote) = &options.remote {
+            self.deliver_to(remote)?;
+        }
         self.look_for_crash()?;
         self.prepare_strays()?;
         self.prepare_priority()?;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use rusqlite::Connection;
 
+use super::fault::Fault;
 use super::store::Store;
 use super::{Answer, Durability, JournalError, Op, damage};
 
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     requests: Option<Sender<Request>>,
     threads: Vec<JoinHandle<()>>,
     path: PathBuf,
+    fault: Arc<Fault>,
     wake: std::sync::Arc<OnceLock<Wake>>,
 }
 
@@ -60,6 +62,8 @@ impl Writer {
         let its_wake = wake.clone();
         let log_is_long = Arc::new(AtomicBool::new(false));
         let its_log_is_long = log_is_long.clone();
+        let fault = Arc::new(Fault::default());
+        let its_fault = fault.clone();
         let its_path = path.clone();
         let journal_path = path.clone();
         let threads = vec![
@@ -77,6 +81,7 @@ impl Writer {
                         checkpoints,
                         log_is_long,
                         wake: its_wake,
+                        fault: its_fault,
                         operations: 0,
                     }
                     .run()
@@ -87,12 +92,17 @@ impl Writer {
             requests: Some(requests),
             threads,
             path,
+            fault,
             wake,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn fault(&self) -> &Arc<Fault> {
+        &self.fault
     }
 
     pub(super) fn on_work(&self, wake: Wake) {
@@ -140,6 +150,7 @@ struct Loop {
     checkpoints: Sender<()>,
     log_is_long: Arc<AtomicBool>,
     wake: std::sync::Arc<OnceLock<Wake>>,
+    fault: Arc<Fault>,
     operations: usize,
 }
 
@@ -232,6 +243,7 @@ impl Loop {
                 .conn
                 .pragma_update(None, "synchronous", "NORMAL")?;
         }
+        self.fault.note(&result);
         result
     }
 

@@ -50,6 +50,8 @@ pub(super) struct OutboxFs {
     pub files: Arc<dyn VirtualFiles>,
     /// Reads and writes of files opened from now on go from the kernel to the backing file.
     pub passthrough: Arc<AtomicBool>,
+    /// Deletions count at the remote: who deletes waits until the journal has it.
+    pub sync_deletes: bool,
     /// Nobody can change the backing directory but through the mount.
     pub exclusive: bool,
     /// The disk's times tell any two changes apart.
@@ -268,11 +270,11 @@ impl Filesystem for Served {
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(self.0.remove(parent.0, name.as_bytes(), false), reply);
+        self.0.remove(parent.0, name.as_bytes(), false, reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(self.0.remove(parent.0, name.as_bytes(), true), reply);
+        self.0.remove(parent.0, name.as_bytes(), true, reply);
     }
 
     fn rename(

@@ -9,6 +9,7 @@ mod key;
 mod media_type;
 mod object;
 mod pace;
+mod place;
 mod s3;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};
 pub use pace::Pace;
+pub use place::place;
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
