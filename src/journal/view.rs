@@ -180,9 +180,10 @@ impl View {
                 "SELECT files, bytes, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files,
                      suspect_bytes, queued_rows * has_rows, failed_rows * has_rows, EXISTS (SELECT 1 FROM scan),
                      EXISTS (SELECT 1 FROM expansion), queued_deletions, failed_deletions, paused,
-                     arrived.files, arrived.bytes
+                     arrived_files, arrived_bytes
                  FROM total, meta,
-                     (SELECT count(size) AS files, coalesce(sum(size), 0) AS bytes FROM arrival) AS arrived",
+                     (SELECT count(size) AS arrived_files, coalesce(sum(size), 0) AS arrived_bytes
+                      FROM arrival)",
             )?
             .query_row([], |row| {
                 let n = |column: usize| row.get::<_, i64>(column).map(|n| n.max(0) as u64);
