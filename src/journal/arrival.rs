@@ -200,3 +200,141 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::{Entry, Journal, Lane, Options};
+    use super::*;
+    use crate::glob::Globs;
+
+    fn open(state: &Path, settle: Duration) -> Journal {
+        Journal::open(Options {
+            path: state.join("journal.db"),
+            directory: "/srv/rig".into(),
+            device: 1,
+            inode: 2,
+            settle,
+            has_rows: false,
+            sync_deletes: false,
+            priority: Globs::default(),
+        })
+        .unwrap()
+    }
+
+    fn path(name: &str) -> RelPath {
+        RelPath::parse(name.as_bytes()).unwrap()
+    }
+
+    fn stat(size: u64) -> FileStat {
+        FileStat {
+            size,
+            mtime_ns: 1,
+            inode: size,
+            links: 1,
+        }
+    }
+
+    fn close(journal: &Journal, name: &str, size: u64) {
+        let change = Change::Written {
+            path: path(name),
+            stat: stat(size),
+        };
+        journal.record_and_wait(change).unwrap();
+    }
+
+    fn count(journal: &Path, table: &str) -> u64 {
+        let conn = rusqlite::Connection::open(journal).unwrap();
+        let count = format!("SELECT count(*) FROM {table}");
+        conn.query_row(&count, [], |row| row.get(0)).unwrap()
+    }
+
+    /// What is on disk at this moment, as a killed daemon leaves it.
+    fn killed(state: &Path) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["journal.db", "journal.db-wal"] {
+            fs::copy(state.join(name), copy.path().join(name)).unwrap();
+        }
+        copy
+    }
+
+    #[test]
+    fn a_close_that_is_only_written_down_survives_a_kill() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        // More and more until the copy is taken before some are taken in.
+        let (copy, files) = (1..)
+            .map(|number| {
+                close(&journal, &format!("{number}.jpg"), number);
+                (killed(state.path()), number)
+            })
+            .find(|(copy, _)| count(&copy.path().join("journal.db"), "arrival") > 0)
+            .unwrap();
+        let journal = open(copy.path(), Duration::from_secs(60));
+        assert_eq!(
+            journal.view().unwrap().totals().unwrap().queued_files,
+            files
+        );
+        assert_eq!(count(journal.path(), "work"), files);
+        assert_eq!(count(journal.path(), "arrival"), 0);
+    }
+
+    #[test]
+    fn status_counts_what_is_only_written_down() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        for number in 1..=50 {
+            close(&journal, &format!("{number}.jpg"), 10);
+            let totals = journal.view().unwrap().totals().unwrap();
+            assert_eq!(
+                (totals.queued_files, totals.queued_bytes),
+                (number, number * 10)
+            );
+            assert!(!totals.is_drained());
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_close_finds_it_in_the_tables() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        for number in 1..=200 {
+            let (old, new) = (format!("{number}.tmp"), format!("{number}.jpg"));
+            close(&journal, &old, number);
+            let renamed = Change::Renamed {
+                from: path(&old),
+                to: path(&new),
+                entry: Entry::File(stat(number)),
+            };
+            journal.record_and_wait(renamed).unwrap();
+            close(&journal, "same", number);
+            let removed = Change::Removed { path: path("same") };
+            journal.record_and_wait(removed).unwrap();
+        }
+        assert_eq!(count(journal.path(), "file"), 200);
+        assert_eq!(count(journal.path(), "file WHERE name LIKE '%.jpg'"), 200);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_due_when_it_has_settled_since_its_close() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        let before = now_ms();
+        close(&journal, "a.jpg", 1);
+        let after = now_ms();
+        // Taken in by itself, without anything that asks for it.
+        let due = loop {
+            let claimed = journal.claim_files(Lane::Small, 10).await.unwrap();
+            match claimed.claims.is_empty() {
+                true => match claimed.next_due {
+                    Some(due) => break due,
+                    None => tokio::time::sleep(Duration::from_millis(1)).await,
+                },
+                false => panic!("it has not settled"),
+            }
+        };
+        assert!((before + 60_000..=after + 60_000).contains(&due));
+    }
+}
