@@ -206,7 +206,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::{Entry, Journal, Lane, Options};
+    use super::super::{BatchLimits, Entry, Journal, Lane, Options};
     use super::*;
     use crate::glob::Globs;
 
@@ -220,6 +220,7 @@ mod tests {
             has_rows: false,
             sync_deletes: false,
             priority: Globs::default(),
+            batches: BatchLimits::default(),
         })
         .unwrap()
     }

@@ -16,12 +16,14 @@ mod proof;
 mod queue;
 mod retry;
 mod rows;
+mod share;
 mod store;
 mod stray;
 mod suspect;
 mod tree;
 mod view;
 mod writer;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,10 +38,12 @@ pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
+pub use share::BatchLimits;
 pub use stray::{Deletion, DeletionOutcome, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
 pub use view::{CopySource, DeliveredFile, Known, Meta, Totals, View};
+pub use writing::Writing;
 
 use crate::glob::Globs;
 use crate::path::RelPath;
@@ -124,6 +128,8 @@ pub struct Options {
     pub sync_deletes: bool,
     /// What is claimed first.
     pub priority: Globs,
+    /// How much is claimed in one go.
+    pub batches: BatchLimits,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -134,6 +140,7 @@ struct Shared {
     writer: writer::Writer,
     names: RwLock<()>,
     changes: AtomicU64,
+    writing: Arc<Writing>,
 }
 
 impl Journal {
@@ -145,6 +152,7 @@ impl Journal {
             writer: writer::Writer::start(store, options.path)?,
             names: RwLock::new(()),
             changes: AtomicU64::new(0),
+            writing: Arc::default(),
         })))
     }
 
@@ -158,6 +166,11 @@ impl Journal {
     /// is to be found under a path holds it for reading. Never held while waiting for an answer.
     pub fn names(&self) -> &RwLock<()> {
         &self.0.names
+    }
+
+    /// What is open for writing.
+    pub fn writing(&self) -> &Arc<Writing> {
+        &self.0.writing
     }
 
     /// Opens a read-only connection.

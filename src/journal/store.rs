@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::arrival::Arrivals;
 use super::batch::Current;
+use super::share::Share;
 use super::{JournalError, Options, damage, now_ms};
 use crate::glob::Globs;
 
@@ -35,6 +36,7 @@ pub(super) struct Store {
     pub(super) paused: bool,
     pub(super) batch: Current,
     pub(super) arrivals: Arrivals,
+    pub(super) share: Share,
     /// Folder ids by path; only a cache, emptied by renames, removals and roll-backs.
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
@@ -94,6 +96,7 @@ impl Store {
             paused: false,
             batch: Current::default(),
             arrivals: Arrivals::default(),
+            share: Share::default(),
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
             crashed_at: None,
@@ -128,6 +131,7 @@ impl Store {
             .conn
             .query_row("SELECT paused FROM meta", [], |row| row.get(0))?;
         self.find_batch()?;
+        self.limit_batches(options.batches)?;
         self.find_arrivals()?;
         self.transaction(Store::take_all_in)?;
         self.look_for_crash()?;
@@ -204,6 +208,9 @@ impl Store {
         self.forget_folders();
         self.batch = Current::default();
         self.arrivals.lose();
+        if let Err(error) = self.know_share() {
+            tracing::error!(%error, "what is claimed could not be read from the journal");
+        }
     }
 }
 

@@ -344,10 +344,17 @@ impl Loop {
             return false;
         }
         let ended = store.transaction(|store| store.end_batch(BATCH_STEP));
-        ended.unwrap_or_else(|error| {
+        let more = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a batch could not be summed up");
             false
-        })
+        });
+        let ended = !store.is_batch_going_on();
+        drop(store);
+        if ended {
+            // What was left for the next one.
+            self.wake();
+        }
+        more
     }
 
     fn wake(&self) {
