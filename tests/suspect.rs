@@ -270,8 +270,6 @@ fn said(rig: &Rig, command: &str) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
-const NOWHERE: &str = "s3://pictures/p?endpoint=http://127.0.0.1:1&region=us-east-1";
-
 #[test]
 fn what_waited_when_the_machine_went_down_is_sent_only_if_it_is_whole() {
     let Some(rig) = delivered() else { return };

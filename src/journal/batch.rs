@@ -113,7 +113,7 @@ impl Store {
         Ok(self
             .conn
             .prepare_cached(
-                "SELECT queued_files + queued_rows * has_rows = 0
+                "SELECT queued_files + queued_rows * has_rows = 0 AND NOT EXISTS (SELECT 1 FROM arrival)
                      AND NOT EXISTS (SELECT 1 FROM expansion) AND NOT EXISTS (SELECT 1 FROM scan)
                  FROM total, meta",
             )?

@@ -9,7 +9,7 @@ use rusqlite::ffi;
 
 use super::queue::{FileOutcome, Lane, Settlement};
 use super::store::Store;
-use super::{BatchLimits, FileStat, Options};
+use super::{BatchLimits, FileStat, Options, now_ms};
 use crate::glob::Globs;
 use crate::path::RelPath;
 
@@ -63,7 +63,7 @@ fn store_with(dir: &tempfile::TempDir, files: u64) -> Store {
             inode: number,
             links: 1,
         };
-        store.written(&path, &stat).unwrap();
+        store.written(&path, &stat, now_ms()).unwrap();
     }
     store.conn.execute_batch("COMMIT").unwrap();
     store

@@ -5,6 +5,7 @@
 //! sends it work through [`Journal`], or reads through a connection of their own ([`View`]).
 
 mod apply;
+mod arrival;
 mod batch;
 mod boot;
 mod change;
@@ -190,8 +191,8 @@ impl Journal {
         View::open(self.path())
     }
 
-    /// Records a change. `done` is called on the writer's thread when it is committed (and synced,
-    /// if asked for), or could not be. Changes are applied in call order. Blocks only while the
+    /// Records a change. `done` is called when it is committed (and synced, if asked for), or could
+    /// not be, on the writer's thread or on this one. Changes are applied in call order. Blocks only while the
     /// writer is thousands of changes behind.
     pub fn record(
         &self,
@@ -200,11 +201,17 @@ impl Journal {
         done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
         self.0.changes.fetch_add(1, Ordering::Relaxed);
-        self.0
-            .writer
-            .send(Op::Change(change), durability, move |answer| {
-                done(answer.map(drop))
-            });
+        let writer = &self.0.writer;
+        let change = match durability {
+            Durability::Committed => match writer.write_down(change) {
+                Ok(result) => return done(result),
+                Err(change) => change,
+            },
+            Durability::Synced => change,
+        };
+        writer.send(Op::Change(change), durability, move |answer| {
+            done(answer.map(drop))
+        });
     }
 
     /// Changes recorded since the journal was opened.
@@ -445,13 +452,22 @@ pub struct Sighting {
 enum Op {
     Change(Change),
     Sync,
-    ClaimFiles { lane: Lane, limit: usize },
+    ClaimFiles {
+        lane: Lane,
+        limit: usize,
+    },
     SettleFiles(Vec<Settlement>),
-    ClaimRows { limit: usize },
+    ClaimRows {
+        limit: usize,
+    },
     SettleRows(Vec<(RowClaim, RowOutcome)>),
-    ClaimGoneRows { limit: usize },
+    ClaimGoneRows {
+        limit: usize,
+    },
     SettleGoneRows(Vec<(GoneRow, RowOutcome)>),
-    ClaimDeletions { limit: usize },
+    ClaimDeletions {
+        limit: usize,
+    },
     SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
     Hurry,
     BeginScan(RelPath),
@@ -461,6 +477,8 @@ enum Op {
     Pause(bool),
     Mounted,
     Ended,
+    /// Something was written down without the writer.
+    Arrived,
 }
 
 /// What the writer answers.

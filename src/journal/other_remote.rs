@@ -16,18 +16,18 @@ impl Store {
         if before.as_deref() == Some(remote) {
             return Ok(());
         }
-        self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        if let Some(before) = before {
-            tracing::warn!(
-                before,
-                remote,
-                "the journal was of another remote: everything is due again"
-            );
-            self.make_all_due()?;
-        }
-        self.conn.execute("UPDATE meta SET remote = ?", [remote])?;
-        self.conn.execute_batch("COMMIT")?;
-        Ok(())
+        self.transaction(|store| {
+            if let Some(before) = before {
+                tracing::warn!(
+                    before,
+                    remote,
+                    "the journal was of another remote: everything is due again"
+                );
+                store.make_all_due()?;
+            }
+            store.conn.execute("UPDATE meta SET remote = ?", [remote])?;
+            Ok(())
+        })
     }
 
     /// Nothing is known of the remote. What is suspect stays so: it is no better for being elsewhere.
