@@ -309,6 +309,7 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         bwlimit: settings.bwlimit,
         tps_limit: settings.tps_limit,
         upload_hours: settings.upload_hours,
+        compress: settings.compress.clone(),
         sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
         host: rustix::system::uname()

@@ -30,6 +30,12 @@ pub struct MountSettings {
     /// Where it is mounted; canonical; equal to `directory` if it is mounted over itself.
     pub mountpoint: PathBuf,
     pub remote: Url,
+    /// Where the remote's secrets are, beside the environment; absolute, as all paths here.
+    pub env_file: Option<PathBuf>,
+    /// What the remote's certificate may be signed by, beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What is sent gzip-encoded.
+    pub compress: Globs,
     /// For [`crate::rows::open`]; empty if no rows are wanted.
     pub rows: Vec<String>,
     pub row_columns: Vec<PromotedColumn>,
@@ -112,6 +118,14 @@ pub fn resolve(
     for file in rows.iter().filter_map(RowsUrl::file) {
         inside.refuse(&real_path(&file), "rows database", "--rows URL")?;
     }
+    let compress = Globs::new(&settings.compress.unwrap_or_default()).map_err(ConfigError)?;
+    if !compress.is_empty() && remote.directory().is_some() {
+        return Err(ConfigError(
+            "--compress is for S3 remotes, whose objects say how they are encoded; the files of a \
+             directory do not"
+                .to_owned(),
+        ));
+    }
     let columns = settings.columns.unwrap_or_default();
     let columns = columns
         .iter()
@@ -127,6 +141,9 @@ pub fn resolve(
             .transpose()
             .map_err(of_rows)?,
         remote: remote.as_url().clone(),
+        env_file: settings.env_file.as_deref().map(real_path),
+        ca_file: settings.ca_file.as_deref().map(real_path),
+        compress,
         journal,
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
         settle: Duration::from_millis(settings.settle.unwrap_or(SETTLE).get() as u64),

@@ -21,6 +21,33 @@ pub struct Settings {
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
     pub remote: Option<RemoteUrl>,
 
+    /// A file of NAME=value lines (a `.env` file) with the remote's secrets; what is in the environment
+    /// goes before it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_ENV_FILE",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub env_file: Option<PathBuf>,
+
+    /// A PEM file with certificates that the remote is trusted by, beside the system's.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_CA_FILE",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub ca_file: Option<PathBuf>,
+
+    /// Send what matches this glob (rules of .gitignore) gzip-encoded, if that makes it smaller; may
+    /// be given several times. For S3.
+    #[arg(long, value_name = "GLOB", env = "OUTBOXFS_COMPRESS", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub compress: Option<Vec<String>>,
+
     /// Where a row for each folder with pictures or a stats.json goes: sqlite:/path/rows.db,
     /// postgres://user@host/database, postgrest+https://host/rest/v1/table, csv:/path/rows.csv or
     /// jsonl:/path/rows.jsonl; may be given several times. The password for PostgreSQL comes from
@@ -161,6 +188,9 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         Self {
             remote: self.remote.or(weaker.remote),
+            env_file: self.env_file.or(weaker.env_file),
+            ca_file: self.ca_file.or(weaker.ca_file),
+            compress: self.compress.or(weaker.compress),
             rows: self.rows.or(weaker.rows),
             folder_pattern: self.folder_pattern.or(weaker.folder_pattern),
             columns: self.columns.or(weaker.columns),
