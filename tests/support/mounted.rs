@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outboxfs::glob::Globs;
-use outboxfs::journal::{self, Journal};
+use outboxfs::journal::{self, BatchLimits, Journal};
 use outboxfs::mount::{self, Allow, Mount, Unmounter, VirtualFiles};
 use tempfile::TempDir;
 
@@ -82,6 +82,7 @@ impl Mounted {
             has_rows: true,
             sync_deletes: false,
             priority: Globs::default(),
+            batches: BatchLimits::default(),
         })
         .unwrap();
         let options = mount::Options {
