@@ -140,9 +140,9 @@ fn what_is_encoded_is_verified_copied_and_not_sent_twice() {
         pushed.run(full);
     }
     // A copy at the remote is encoded too.
-    pushed.write("copied.log", &large);
+    pushed.write("copied.txt", &large);
     pushed.run(&["push", "pictures"]);
-    let copied = pushed.object("copied.log");
+    let copied = pushed.object("copied.txt");
     assert_eq!(copied.head.content_encoding(), Some("gzip"));
     assert!(copied.decoded() == large);
     pushed.run(&["verify", "pictures", "--full"]);

@@ -263,7 +263,7 @@ fn credentials_that_the_service_finds_expired_are_waited_for() {
     let seen = AtomicUsize::new(0);
     let plan = move |_: &_| {
         let number = seen.fetch_add(1, Ordering::Relaxed);
-        (10..25).contains(&number).then_some(Fault::Expired)
+        (10..13).contains(&number).then_some(Fault::Expired)
     };
     let proxy = Proxy::start(&server.endpoint, Box::new(plan));
     drop(in_runtime);

@@ -4,7 +4,7 @@
 use rusqlite::params;
 
 use super::store::Store;
-use super::{FileClaim, JournalError, View, now_ms};
+use super::{Answer, Durability, FileClaim, Journal, JournalError, Op, View, now_ms};
 use crate::path::RelPath;
 
 /// An entry of `upload`.
@@ -50,6 +50,51 @@ impl Begun {
             version: claim.version,
             hash: *hash,
             name,
+        }
+    }
+}
+
+impl Journal {
+    /// Notes an upload in parts of the content `hash` for a claimed file, and what the remote calls it.
+    pub async fn begin_upload(
+        &self,
+        claim: &FileClaim,
+        hash: &blake3::Hash,
+        name: String,
+    ) -> Result<UploadId, JournalError> {
+        let begun = Begun::of(claim, hash, name);
+        match self.ask(Op::BeginUpload(begun)).await? {
+            Answer::Upload(id) => Ok(id),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Notes that the remote has a part. One that is not noted is sent again after a crash.
+    pub fn part_stored(&self, upload: UploadId, part: UploadPart) {
+        let op = Op::PartStored { upload, part };
+        self.0.writer.send(op, Durability::Committed, |answer| {
+            if let Err(error) = answer {
+                tracing::warn!(%error, "a part of an upload could not be noted");
+            }
+        });
+    }
+
+    /// Notes that the remote has made an object of an upload. It is forgotten once nobody can ask for
+    /// it again, for the death of the daemon may come between this and the delivery's record.
+    pub async fn upload_completed(&self, upload: UploadId) -> Result<(), JournalError> {
+        self.ask(Op::UploadCompleted(upload)).await.map(drop)
+    }
+
+    /// Forgets an upload: it was given up, or nobody will go on with it.
+    pub async fn end_upload(&self, upload: UploadId) -> Result<(), JournalError> {
+        self.ask(Op::EndUpload(upload)).await.map(drop)
+    }
+
+    /// Uploads that nobody will go on with: their files are delivered, changed into others or gone.
+    pub async fn leftover_uploads(&self) -> Result<Vec<Unfinished>, JournalError> {
+        match self.ask(Op::Leftovers).await? {
+            Answer::Leftovers(uploads) => Ok(uploads),
+            _ => Err(JournalError::Closed),
         }
     }
 }

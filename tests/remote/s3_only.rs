@@ -108,7 +108,8 @@ async fn options_of_the_url_go_with_each_object() {
     let Some(server) = shared_seaweedfs() else {
         return;
     };
-    let options = "&cache_control=max-age%3D60&tag=who:camera%201&tag=year:2024&acl=public-read";
+    let options = "&cache_control=max-age%3D60&tag=who:camera%201&tag=year:2024&acl=public-read\
+                   &metadata=rig:lab%207&metadata=blake3:ours";
     let remote = open_s3(&server, "options", options).await;
     remote.put(put("small", b"x")).await.unwrap();
     remote
@@ -120,6 +121,9 @@ async fn options_of_the_url_go_with_each_object() {
         let head = server.client().head_object().bucket(s3::BUCKET).key(&key);
         let head = head.send().await.unwrap();
         assert_eq!(head.cache_control(), Some("max-age=60"), "{name}");
+        let metadata = head.metadata().unwrap();
+        assert_eq!(metadata["rig"], "lab 7", "{name}");
+        assert_ne!(metadata["blake3"], "ours", "{name}");
         let tags = server.client().get_object_tagging().bucket(s3::BUCKET);
         let tags = tags.key(&key).send().await.unwrap();
         let mut tags: Vec<_> = tags

@@ -58,12 +58,14 @@ macro_rules! described {
     ($request:expr, $address:expr, $description:expr) => {{
         let options = $address.object.clone();
         let description = $description;
+        // What is ours is not to be replaced.
+        let metadata = options.metadata.into_iter().chain(description.metadata);
         $request
             .bucket(&$address.bucket)
             .key(description.object)
             .content_type(description.content_type)
             .set_content_encoding(description.encoding)
-            .set_metadata(Some(description.metadata))
+            .set_metadata(Some(metadata.collect()))
             .set_acl(options.acl)
             .set_storage_class(options.storage_class)
             .set_server_side_encryption(options.sse)
