@@ -250,7 +250,8 @@ mod tests {
     fn count(journal: &Path, table: &str) -> u64 {
         let conn = rusqlite::Connection::open(journal).unwrap();
         let count = format!("SELECT count(*) FROM {table}");
-        conn.query_row(&count, [], |row| row.get(0)).unwrap()
+        conn.query_row(&count, [], |row| row.get::<_, i64>(0))
+            .unwrap() as u64
     }
 
     /// What is on disk at this moment, as a killed daemon leaves it.
