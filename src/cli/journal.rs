@@ -59,6 +59,7 @@ impl Offline {
             has_rows: meta.has_rows,
             sync_deletes: meta.sync_deletes,
             priority: Globs::new(&priority).map_err(|error| failed(&error))?,
+            batches: journal::BatchLimits::default(),
         })
         .map_err(|error| failed(&error))?;
         Ok(Self {

@@ -13,7 +13,7 @@ mod settings;
 mod span;
 mod urls;
 
-pub use bounded::{MaxRetries, SettleMs, TpsLimit, Workers};
+pub use bounded::{BatchSize, MaxRetries, SettleMs, TpsLimit, Workers};
 pub use bytes::Bytes;
 pub use hours::Hours;
 pub use places::Places;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::derive::stats::StatsRules;
 use crate::glob::Globs;
+use crate::journal::BatchLimits;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
 const WORKERS: Workers = Workers::new(8);
@@ -31,6 +32,12 @@ pub struct MountSettings {
     /// Where it is mounted; canonical; equal to `directory` if it is mounted over itself.
     pub mountpoint: PathBuf,
     pub remote: Url,
+    /// Where the remote's secrets are, beside the environment; absolute, as all paths here.
+    pub env_file: Option<PathBuf>,
+    /// What the remote's certificate may be signed by, beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What is sent gzip-encoded.
+    pub compress: Globs,
     /// For [`crate::rows::open`]; empty if no rows are wanted.
     pub rows: Vec<String>,
     pub row_columns: Vec<PromotedColumn>,
@@ -50,6 +57,8 @@ pub struct MountSettings {
     /// Bytes and requests a second, if they are limited.
     pub bwlimit: Option<u64>,
     pub tps_limit: Option<u64>,
+    /// How much is delivered in one go.
+    pub batches: BatchLimits,
     pub upload_hours: Option<Hours>,
     /// Whether what is deleted here is deleted at the remote.
     pub sync_deletes: bool,
@@ -121,6 +130,14 @@ pub fn resolve(
         settings.pass_words,
         settings.fail_words,
     );
+    let compress = Globs::new(&settings.compress.unwrap_or_default()).map_err(ConfigError)?;
+    if !compress.is_empty() && remote.directory().is_some() {
+        return Err(ConfigError(
+            "--compress is for S3 remotes, whose objects say how they are encoded; the files of a \
+             directory do not"
+                .to_owned(),
+        ));
+    }
     let columns = settings.columns.unwrap_or_default();
     let columns = columns
         .iter()
@@ -137,6 +154,9 @@ pub fn resolve(
             .map_err(of_rows)?,
         stats: stats.map_err(ConfigError)?,
         remote: remote.as_url().clone(),
+        env_file: settings.env_file.as_deref().map(real_path),
+        ca_file: settings.ca_file.as_deref().map(real_path),
+        compress,
         journal,
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
         settle: Duration::from_millis(settings.settle.unwrap_or(SETTLE).get() as u64),
@@ -145,6 +165,10 @@ pub fn resolve(
         max_retry_delay: settings.max_retry_delay.unwrap_or(MAX_RETRY_DELAY).get(),
         bwlimit: bwlimit(settings.bwlimit)?,
         tps_limit: settings.tps_limit.map(|limit| limit.get().unsigned_abs()),
+        batches: BatchLimits {
+            folders: settings.batch_size.map(|size| size.get() as usize),
+            pause: settings.batch_delay.map(Span::get).unwrap_or_default(),
+        },
         upload_hours: settings.upload_hours,
         sync_deletes: settings.sync_deletes.unwrap_or(false),
         priority: Globs::new(&settings.priority.unwrap_or_default()).map_err(ConfigError)?,

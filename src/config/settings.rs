@@ -7,7 +7,9 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
-use super::{Bytes, Hours, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit, Workers};
+use super::{
+    BatchSize, Bytes, Hours, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit, Workers,
+};
 
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
 /// `OUTBOXFS_MAX_RETRIES` and the key `max-retries` in one.
@@ -20,6 +22,33 @@ pub struct Settings {
     /// URL. [default: a directory below ~/.local/share/outboxfs, or /var/lib/outboxfs for root]
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
     pub remote: Option<RemoteUrl>,
+
+    /// A file of NAME=value lines (a `.env` file) with the remote's secrets; what is in the environment
+    /// goes before it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_ENV_FILE",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub env_file: Option<PathBuf>,
+
+    /// A PEM file with certificates that the remote is trusted by, beside the system's.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_CA_FILE",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub ca_file: Option<PathBuf>,
+
+    /// Send what matches this glob (rules of .gitignore) gzip-encoded, if that makes it smaller; may
+    /// be given several times. For S3.
+    #[arg(long, value_name = "GLOB", env = "OUTBOXFS_COMPRESS", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub compress: Option<Vec<String>>,
 
     /// Where a row for each folder with pictures or a stats.json goes: sqlite:/path/rows.db,
     /// postgres://user@host/database, postgrest+https://host/rest/v1/table, csv:/path/rows.csv or
@@ -143,6 +172,20 @@ pub struct Settings {
     #[arg(long, value_name = "N", env = "OUTBOXFS_TPS_LIMIT", hide_env = true)]
     pub tps_limit: Option<TpsLimit>,
 
+    /// Deliver in batches of so many folders: one ends when all that was begun in it has arrived or
+    /// failed, and is kept in the history. Without it a batch ends when nothing is left.
+    #[arg(long, value_name = "N", env = "OUTBOXFS_BATCH_SIZE", hide_env = true)]
+    pub batch_size: Option<BatchSize>,
+
+    /// A pause after each batch before the next one begins.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTBOXFS_BATCH_DELAY",
+        hide_env = true
+    )]
+    pub batch_delay: Option<Span>,
+
     /// Deliver at these hours of the day only, local time: 22:00-06:00.
     #[arg(
         long,
@@ -207,6 +250,9 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         Self {
             remote: self.remote.or(weaker.remote),
+            env_file: self.env_file.or(weaker.env_file),
+            ca_file: self.ca_file.or(weaker.ca_file),
+            compress: self.compress.or(weaker.compress),
             rows: self.rows.or(weaker.rows),
             folder_pattern: self.folder_pattern.or(weaker.folder_pattern),
             stats_file: self.stats_file.or(weaker.stats_file),
@@ -222,6 +268,8 @@ impl Settings {
             max_retry_delay: self.max_retry_delay.or(weaker.max_retry_delay),
             bwlimit: self.bwlimit.or(weaker.bwlimit),
             tps_limit: self.tps_limit.or(weaker.tps_limit),
+            batch_size: self.batch_size.or(weaker.batch_size),
+            batch_delay: self.batch_delay.or(weaker.batch_delay),
             upload_hours: self.upload_hours.or(weaker.upload_hours),
             sync_deletes: self.sync_deletes.or(weaker.sync_deletes),
             priority: self.priority.or(weaker.priority),

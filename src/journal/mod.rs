@@ -5,6 +5,7 @@
 //! sends it work through [`Journal`], or reads through a connection of their own ([`View`]).
 
 mod apply;
+mod arrival;
 mod batch;
 mod boot;
 mod change;
@@ -15,12 +16,15 @@ mod proof;
 mod queue;
 mod retry;
 mod rows;
+mod share;
 mod store;
 mod stray;
 mod suspect;
 mod tree;
+mod upload;
 mod view;
 mod writer;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,10 +39,13 @@ pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
+pub use share::BatchLimits;
 pub use stray::{Deletion, DeletionOutcome, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
+pub use upload::{Unfinished, UploadId, UploadPart};
 pub use view::{CopySource, DeliveredFile, Known, Meta, Totals, View};
+pub use writing::Writing;
 
 use crate::glob::Globs;
 use crate::path::RelPath;
@@ -123,6 +130,8 @@ pub struct Options {
     pub sync_deletes: bool,
     /// What is claimed first.
     pub priority: Globs,
+    /// How much is claimed in one go.
+    pub batches: BatchLimits,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -133,6 +142,7 @@ struct Shared {
     writer: writer::Writer,
     names: RwLock<()>,
     changes: AtomicU64,
+    writing: Arc<Writing>,
 }
 
 impl Journal {
@@ -144,6 +154,7 @@ impl Journal {
             writer: writer::Writer::start(store, options.path)?,
             names: RwLock::new(()),
             changes: AtomicU64::new(0),
+            writing: Arc::default(),
         })))
     }
 
@@ -159,13 +170,18 @@ impl Journal {
         &self.0.names
     }
 
+    /// What is open for writing.
+    pub fn writing(&self) -> &Arc<Writing> {
+        &self.0.writing
+    }
+
     /// Opens a read-only connection.
     pub fn view(&self) -> Result<View, JournalError> {
         View::open(self.path())
     }
 
-    /// Records a change. `done` is called on the writer's thread when it is committed (and synced,
-    /// if asked for), or could not be. Changes are applied in call order. Blocks only while the
+    /// Records a change. `done` is called when it is committed (and synced, if asked for), or could
+    /// not be, on the writer's thread or on this one. Changes are applied in call order. Blocks only while the
     /// writer is thousands of changes behind.
     pub fn record(
         &self,
@@ -174,11 +190,17 @@ impl Journal {
         done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
         self.0.changes.fetch_add(1, Ordering::Relaxed);
-        self.0
-            .writer
-            .send(Op::Change(change), durability, move |answer| {
-                done(answer.map(drop))
-            });
+        let writer = &self.0.writer;
+        let change = match durability {
+            Durability::Committed => match writer.write_down(change) {
+                Ok(result) => return done(result),
+                Err(change) => change,
+            },
+            Durability::Synced => change,
+        };
+        writer.send(Op::Change(change), durability, move |answer| {
+            done(answer.map(drop))
+        });
     }
 
     /// Changes recorded since the journal was opened.
@@ -273,6 +295,49 @@ impl Journal {
         outcomes: Vec<(StrayId, DeletionOutcome)>,
     ) -> Result<(), JournalError> {
         self.ask(Op::SettleDeletions(outcomes)).await.map(drop)
+    }
+
+    /// Notes an upload in parts of the content `hash` for a claimed file, and what the remote calls it.
+    pub async fn begin_upload(
+        &self,
+        claim: &FileClaim,
+        hash: &blake3::Hash,
+        name: String,
+    ) -> Result<UploadId, JournalError> {
+        let begun = upload::Begun::of(claim, hash, name);
+        match self.ask(Op::BeginUpload(begun)).await? {
+            Answer::Upload(id) => Ok(id),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    /// Notes that the remote has a part. One that is not noted is sent again after a crash.
+    pub fn part_stored(&self, upload: UploadId, part: UploadPart) {
+        let op = Op::PartStored { upload, part };
+        self.0.writer.send(op, Durability::Committed, |answer| {
+            if let Err(error) = answer {
+                tracing::warn!(%error, "a part of an upload could not be noted");
+            }
+        });
+    }
+
+    /// Notes that the remote has made an object of an upload. It is forgotten once nobody can ask for
+    /// it again, for the death of the daemon may come between this and the delivery's record.
+    pub async fn upload_completed(&self, upload: UploadId) -> Result<(), JournalError> {
+        self.ask(Op::UploadCompleted(upload)).await.map(drop)
+    }
+
+    /// Forgets an upload: it was given up, or nobody will go on with it.
+    pub async fn end_upload(&self, upload: UploadId) -> Result<(), JournalError> {
+        self.ask(Op::EndUpload(upload)).await.map(drop)
+    }
+
+    /// Uploads that nobody will go on with: their files are delivered, changed into others or gone.
+    pub async fn leftover_uploads(&self) -> Result<Vec<Unfinished>, JournalError> {
+        match self.ask(Op::Leftovers).await? {
+            Answer::Leftovers(uploads) => Ok(uploads),
+            _ => Err(JournalError::Closed),
+        }
     }
 
     /// From now on nothing settles: all that waits for the first time is due at once. For flushing.
@@ -419,14 +484,31 @@ pub struct Sighting {
 enum Op {
     Change(Change),
     Sync,
-    ClaimFiles { lane: Lane, limit: usize },
+    ClaimFiles {
+        lane: Lane,
+        limit: usize,
+    },
     SettleFiles(Vec<Settlement>),
-    ClaimRows { limit: usize },
+    ClaimRows {
+        limit: usize,
+    },
     SettleRows(Vec<(RowClaim, RowOutcome)>),
-    ClaimGoneRows { limit: usize },
+    ClaimGoneRows {
+        limit: usize,
+    },
     SettleGoneRows(Vec<(GoneRow, RowOutcome)>),
-    ClaimDeletions { limit: usize },
+    ClaimDeletions {
+        limit: usize,
+    },
     SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
+    BeginUpload(upload::Begun),
+    PartStored {
+        upload: UploadId,
+        part: UploadPart,
+    },
+    UploadCompleted(UploadId),
+    EndUpload(UploadId),
+    Leftovers,
     Hurry,
     BeginScan(RelPath),
     Scanned(ScannedFolder),
@@ -435,6 +517,8 @@ enum Op {
     Pause(bool),
     Mounted,
     Ended,
+    /// Something was written down without the writer.
+    Arrived,
 }
 
 /// What the writer answers.
@@ -445,5 +529,7 @@ enum Answer {
     Rows(Claimed<RowClaim>),
     GoneRows(Claimed<GoneRow>),
     Deletions(Claimed<Deletion>),
+    Upload(UploadId),
+    Leftovers(Vec<Unfinished>),
     Count(u64),
 }

@@ -104,6 +104,7 @@ pub fn run(
         has_rows: !settings.rows.is_empty(),
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
+        batches: settings.batches,
     })
     .map_err(failed)?;
     lock.write_state(State::Pushing);
@@ -137,7 +138,7 @@ pub fn run(
     let work = Work {
         scan: scan.handle(),
         stop,
-        patience: PATIENCE.max(settings.max_retry_delay * 2),
+        patience: PATIENCE.max(settings.max_retry_delay * 2) + settings.batches.pause,
     };
     let delivery = match &places {
         Some(places) => {
@@ -283,7 +284,7 @@ struct Places {
 impl Places {
     /// Opens both and sees that they work: somebody is waiting for this push.
     async fn open(settings: &MountSettings) -> Result<Self, DaemonError> {
-        let remote = remote::open(&settings.remote).await.map_err(failed)?;
+        let remote = remote::open_configured(settings).await.map_err(failed)?;
         let rows = rows::open_configured(settings).map_err(failed)?;
         let silent = |who: String| {
             failed(format!(
