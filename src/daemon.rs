@@ -348,6 +348,7 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         compress: settings.compress.clone(),
         sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
+        stats: settings.stats.clone(),
         host: rustix::system::uname()
             .nodename()
             .to_string_lossy()
