@@ -345,8 +345,10 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         bwlimit: settings.bwlimit,
         tps_limit: settings.tps_limit,
         upload_hours: settings.upload_hours,
+        compress: settings.compress.clone(),
         sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
+        stats: settings.stats.clone(),
         host: rustix::system::uname()
             .nodename()
             .to_string_lossy()

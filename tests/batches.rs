@@ -145,10 +145,12 @@ fn a_batch_goes_on_over_the_death_of_the_daemon() {
     let Some(rig) = Rig::new() else { return };
     mount(&rig, &["--settle", "60000"]);
     write(&rig, "a/file", "waits");
+    eventually("it is queued", || rig.snapshot().unwrap().queued_files == 1);
     let running =
         "SELECT total_folders, successful_uploads, failed_uploads, status, end_time IS NULL
                    FROM upload_batches";
-    eventually("it is in a batch", || {
+    // The views follow within half a second.
+    eventually("the batch is in the view", || {
         sqlite(&rig, running) == "1|0|0|running|1"
     });
     rig.kill();

@@ -26,7 +26,7 @@ pub(super) struct Places {
 /// without its network must still be able to write.
 pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, DaemonError> {
     let refuse = |error: String| Err(DaemonError(error));
-    let remote = match remote::open(&settings.remote).await {
+    let remote = match remote::open_configured(settings).await {
         Ok(remote) => remote,
         Err(error) => return refuse(error.to_string()),
     };

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::compress::{self, Encoded};
 use super::doubt::{self, Verdict};
 use super::load::{LoadError, Loaded, load};
-use super::{Context, copy};
+use super::{Context, copy, uploads};
 use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
 use crate::journal::{Delivered, FileClaim, FileOutcome, FileStat, Kind, now_ms};
 use crate::remote::{Artifact, Body, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
@@ -139,14 +140,20 @@ async fn put_original(
             return Ok(proof.etag);
         }
     }
+    let Encoded {
+        body,
+        hash,
+        decoded,
+    } = compress::encode(context, &claim.path, loaded).await?;
     let put = Put {
         key: Key::new(Artifact::Original, &claim.path),
-        body: loaded.body.clone(),
+        body,
         content_type: media_type(claim.path.name(), &loaded.head),
-        hash: loaded.hash,
+        hash,
+        decoded,
         metadata: vec![("mtime", mtime_text(loaded.stat.mtime_ns))],
     };
-    Ok(context.remote.put(put).await?.etag)
+    Ok(uploads::put(context, claim, put).await?.etag)
 }
 
 /// What became of the thumbnail, and the picture's size in pixels where it is known.
@@ -184,6 +191,7 @@ async fn put_thumbnail(
         key: Key::new(Artifact::Thumbnail, &claim.path),
         hash: blake3::hash(&bytes),
         body: Body::Bytes(bytes.into()),
+        decoded: None,
         content_type: format.media_type().into(),
         metadata: vec![
             ("width", width.to_string()),
@@ -225,7 +233,14 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
                 due: now_ms() + wait.as_millis() as i64,
             }
         }
-        RemoteErrorKind::Transient => retry_or_fail(context, claim, error.to_string()),
+        RemoteErrorKind::Transient => match retry_or_fail(context, claim, error.to_string()) {
+            FileOutcome::Retry { error: text, due } => {
+                let asked = error.retry_after.unwrap_or_default().as_millis() as i64;
+                let due = due.max(now_ms() + asked);
+                FileOutcome::Retry { error: text, due }
+            }
+            outcome => outcome,
+        },
         RemoteErrorKind::Permanent => {
             // Is it this file, or everything: revoked credentials, a bucket that is gone?
             match context.remote.probe().await {

@@ -25,6 +25,7 @@ mod store;
 mod stray;
 mod suspect;
 mod tree;
+mod upload;
 mod view;
 mod writer;
 mod writing;
@@ -47,6 +48,7 @@ pub use share::BatchLimits;
 pub use stray::{Deletion, DeletionOutcome, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
+pub use upload::{Unfinished, UploadId, UploadPart};
 pub use view::{CopySource, DeliveredFile, Known, Meta, Totals, View};
 pub use writing::Writing;
 
@@ -469,6 +471,14 @@ enum Op {
         limit: usize,
     },
     SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
+    BeginUpload(upload::Begun),
+    PartStored {
+        upload: UploadId,
+        part: UploadPart,
+    },
+    UploadCompleted(UploadId),
+    EndUpload(UploadId),
+    Leftovers,
     Hurry,
     BeginScan(RelPath),
     Scanned(ScannedFolder),
@@ -489,5 +499,7 @@ enum Answer {
     Rows(Claimed<RowClaim>),
     GoneRows(Claimed<GoneRow>),
     Deletions(Claimed<Deletion>),
+    Upload(UploadId),
+    Leftovers(Vec<Unfinished>),
     Count(u64),
 }

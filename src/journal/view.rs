@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::rows::FolderId;
-use super::store::check_identity;
+use super::store::{check_identity, plan_once};
 use super::{FileId, JournalError, Kind};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
@@ -134,6 +134,7 @@ impl View {
         .map_err(unusable)?;
         conn.busy_timeout(std::time::Duration::from_secs(5))
             .map_err(unusable)?;
+        plan_once(&conn).map_err(unusable)?;
         check_identity(&conn, path)?;
         Ok(Self { conn })
     }

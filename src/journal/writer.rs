@@ -391,6 +391,11 @@ impl Op {
                 | Op::ClaimRows { .. }
                 | Op::ClaimGoneRows { .. }
                 | Op::ClaimDeletions { .. }
+                | Op::BeginUpload(_)
+                | Op::PartStored { .. }
+                | Op::UploadCompleted(_)
+                | Op::EndUpload(_)
+                | Op::Leftovers
                 | Op::Sync
                 | Op::Arrived
         )
@@ -456,6 +461,11 @@ impl Store {
                 return Ok(Answer::Deletions(self.claim_deletions(*limit)?));
             }
             Op::SettleDeletions(outcomes) => self.settle_deletions(outcomes)?,
+            Op::BeginUpload(begun) => return Ok(Answer::Upload(self.begin_upload(begun)?)),
+            Op::PartStored { upload, part } => self.part_stored(*upload, part)?,
+            Op::UploadCompleted(upload) => self.upload_completed(*upload)?,
+            Op::EndUpload(upload) => self.end_upload(*upload)?,
+            Op::Leftovers => return Ok(Answer::Leftovers(self.leftover_uploads()?)),
             Op::Hurry => self.hurry()?,
             Op::BeginScan(path) => {
                 self.conn

@@ -289,7 +289,7 @@ struct Places {
 impl Places {
     /// Opens both and sees that they work: somebody is waiting for this push.
     async fn open(settings: &MountSettings) -> Result<Self, DaemonError> {
-        let remote = remote::open(&settings.remote).await.map_err(failed)?;
+        let remote = remote::open_configured(settings).await.map_err(failed)?;
         let rows = rows::open_configured(settings).map_err(failed)?;
         let silent = |who: String| {
             failed(format!(
