@@ -19,7 +19,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::config::MountSettings;
 use crate::control;
 use crate::delivery::{self, Delivery, Drained};
-use crate::derive::thumbnail;
 use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
 use crate::path::RelPath;
@@ -93,6 +92,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         has_rows: places.rows.is_some(),
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
+        thumbnails: settings.further_thumbnail_folders(),
     })
     .map_err(failed)?;
     let kept = journal.view().and_then(|view| view.replaces());
@@ -297,6 +297,9 @@ pub(crate) fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
+/// Also when it was replaced since, or removed.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
     delivery::Options {
         workers: settings.workers,
@@ -310,7 +313,11 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         tps_limit: settings.tps_limit,
         upload_hours: settings.upload_hours,
         sync_deletes: settings.sync_deletes,
-        thumbnail: thumbnail::Options::default(),
+        pictures: delivery::Pictures {
+            thumbnails: settings.thumbnails.clone(),
+            limits: settings.picture_limits.clone(),
+            program: THIS_PROGRAM.into(),
+        },
         host: rustix::system::uname()
             .nodename()
             .to_string_lossy()

@@ -123,6 +123,8 @@ pub struct Options {
     pub sync_deletes: bool,
     /// What is claimed first.
     pub priority: Globs,
+    /// Folders at the remote for thumbnails of further sizes; those of earlier mounts are remembered.
+    pub thumbnails: Vec<String>,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.

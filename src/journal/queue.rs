@@ -36,6 +36,8 @@ pub struct FileClaim {
     pub path: RelPath,
     /// BLAKE3 of what the remote has under this path's key, if that is known for sure.
     pub remote_hash: Option<blake3::Hash>,
+    /// Whether a thumbnail of earlier content was delivered.
+    pub thumbnail: bool,
     /// Attempts before this one.
     pub attempts: u32,
     /// Why the file has to be looked at before it is sent.
@@ -209,11 +211,20 @@ impl Store {
         self.conn
             .prepare_cached("UPDATE work SET state = 1 WHERE file_id = ?")?
             .execute([id])?;
-        let (name, version, hash, occupied): (Vec<u8>, i64, Option<[u8; 32]>, bool) = self
+        type Row = (Vec<u8>, i64, Option<[u8; 32]>, bool, bool);
+        let (name, version, hash, occupied, thumbnail): Row = self
             .conn
-            .prepare_cached("SELECT name, version, hash, occupied FROM file WHERE id = ?")?
+            .prepare_cached(
+                "SELECT name, version, hash, occupied, thumbnail = 1 FROM file WHERE id = ?",
+            )?
             .query_row([id], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                ))
             })?;
         if hash.is_some() || !occupied {
             // From here on the remote may have the old content or the new: an answer can be lost.
@@ -226,6 +237,7 @@ impl Store {
             version,
             path: folder.join(&name),
             remote_hash: hash.map(blake3::Hash::from_bytes),
+            thumbnail,
             attempts,
             doubt: None,
         })

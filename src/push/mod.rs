@@ -104,6 +104,7 @@ pub fn run(
         has_rows: !settings.rows.is_empty(),
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
+        thumbnails: settings.further_thumbnail_folders(),
     })
     .map_err(failed)?;
     lock.write_state(State::Pushing);
