@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use outboxfs::derive::thumbnail::ThumbnailState;
 use outboxfs::journal::{
-    Delivered, FileClaim, FileOutcome, FileStat, Journal, Kind, Lane, Options, Settlement,
+    BatchLimits, Delivered, FileClaim, FileOutcome, FileStat, Journal, Kind, Lane, Options,
+    Settlement,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -40,6 +41,7 @@ async fn main() -> Result<()> {
         has_rows: false,
         sync_deletes: false,
         priority: outboxfs::glob::Globs::default(),
+        batches: BatchLimits::default(),
     })?;
     let mut queued = journal.view()?.totals()?.queued_files;
     let mut took = Vec::new();

@@ -93,6 +93,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
         thumbnails: settings.further_thumbnail_folders(),
+        batches: settings.batches,
     })
     .map_err(failed)?;
     let kept = journal.view().and_then(|view| view.replaces());
@@ -170,7 +171,9 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     serve(mount, sender, &events)?;
     drop(control);
     lock.write_state(lock::State::Draining);
-    drain(&runtime, &delivery, &events);
+    // While batches rest nothing arrives, and that is as it should be.
+    let patience = PATIENCE + settings.batches.pause;
+    drain(&runtime, &delivery, &events, patience);
     runtime.block_on(delivery.stop(GRACE));
     scan.stop();
     end(&directory, &journal);
@@ -205,7 +208,12 @@ fn serve(mount: Mount, sender: Sender<Event>, events: &Receiver<Event>) -> Resul
 }
 
 /// Delivers what is left until nothing is, nothing arrives any more, or a signal says to stop.
-fn drain(runtime: &tokio::runtime::Runtime, delivery: &Delivery, events: &Receiver<Event>) {
+fn drain(
+    runtime: &tokio::runtime::Runtime,
+    delivery: &Delivery,
+    events: &Receiver<Event>,
+    patience: Duration,
+) {
     tracing::info!("unmounted; delivering what is left");
     let interrupted = async {
         loop {
@@ -217,7 +225,7 @@ fn drain(runtime: &tokio::runtime::Runtime, delivery: &Delivery, events: &Receiv
     };
     runtime.block_on(async {
         tokio::select! {
-            drained = delivery.drain(PATIENCE) => match drained {
+            drained = delivery.drain(patience) => match drained {
                 Ok(Drained::Empty) => {}
                 Ok(Drained::Stalled) => tracing::warn!("nothing arrives any more; the journal keeps what is left"),
                 Err(error) => tracing::error!(%error, "draining ended early"),

@@ -156,3 +156,23 @@ fn a_batch_goes_on_over_the_death_of_the_daemon() {
     rig.unmount();
     assert_eq!(sqlite(&rig, running), "2|2|0|success|0");
 }
+
+#[test]
+fn batches_hold_so_many_folders_and_have_a_pause_between_them() {
+    let Some(rig) = Rig::new() else { return };
+    for number in 0..5 {
+        for file in ["one", "two"] {
+            let content = format!("{number} {file}");
+            write(&rig, &format!("folder-{number}/{file}"), &content);
+        }
+    }
+    mount(&rig, &["--batch-size", "2", "--batch-delay", "300ms"]);
+    rig.delivered_all();
+    batches_ended(&rig, 3);
+    let folders = "SELECT total_folders, successful_uploads FROM upload_batches ORDER BY batch_id";
+    assert_eq!(sqlite(&rig, folders), "2|2\n2|2\n1|1");
+    let pauses = "SELECT min(after.started_at - before.ended_at) >= 300
+                  FROM batch AS before JOIN batch AS after ON after.id = before.id + 1";
+    assert_eq!(sqlite(&rig, pauses), "1");
+    rig.unmount();
+}

@@ -1,111 +1,17 @@
 //! What the journal promises to those who record, claim and settle.
 
-use std::path::PathBuf;
+#[path = "support/journal.rs"]
+mod support;
+
 use std::time::Duration;
 
-use outboxfs::derive::thumbnail::ThumbnailState;
-use outboxfs::glob::Globs;
 use outboxfs::journal::{
-    Change, Deletion, DeletionOutcome, Delivered, Durability, Entry, FileClaim, FileOutcome,
-    FileStat, Journal, JournalError, Kind, Lane, Options, RowOutcome, ScannedFolder, Settlement,
-    Sighting, View, now_ms,
+    Change, Deletion, DeletionOutcome, Durability, Entry, FileClaim, FileOutcome, FileStat,
+    Journal, JournalError, Kind, Lane, Options, RowOutcome, ScannedFolder, Settlement, Sighting,
+    View, now_ms,
 };
 use outboxfs::path::RelPath;
-
-struct Fixture {
-    dir: tempfile::TempDir,
-    settle: Duration,
-    sync_deletes: bool,
-    priority: Vec<String>,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            settle: Duration::ZERO,
-            sync_deletes: false,
-            priority: Vec::new(),
-        }
-    }
-
-    fn options(&self) -> Options {
-        Options {
-            path: self.dir.path().join("state/journal.db"),
-            directory: PathBuf::from("/srv/rig"),
-            device: 1,
-            inode: 2,
-            settle: self.settle,
-            has_rows: true,
-            sync_deletes: self.sync_deletes,
-            priority: Globs::new(&self.priority).unwrap(),
-            thumbnails: Vec::new(),
-        }
-    }
-
-    fn open(&self) -> Journal {
-        Journal::open(self.options()).unwrap()
-    }
-}
-
-fn path(text: &str) -> RelPath {
-    RelPath::parse(text.as_bytes()).unwrap()
-}
-
-fn stat(size: u64, inode: u64) -> FileStat {
-    FileStat {
-        size,
-        mtime_ns: 1_000,
-        inode,
-        links: 1,
-    }
-}
-
-fn written(journal: &Journal, name: &str, size: u64) {
-    let inode = blake3::hash(name.as_bytes()).as_bytes()[0] as u64 + 1;
-    journal
-        .record_and_wait(Change::Written {
-            path: path(name),
-            stat: stat(size, inode),
-        })
-        .unwrap();
-}
-
-async fn claim(journal: &Journal) -> Vec<FileClaim> {
-    journal.claim_files(Lane::Small, 100).await.unwrap().claims
-}
-
-fn delivered(claim: &FileClaim, size: u64, kind: Kind) -> Settlement {
-    let outcome = FileOutcome::Delivered(Delivered {
-        stat: stat(size, 1),
-        hash: blake3::hash(b"content"),
-        kind,
-        dimensions: None,
-        etag: None,
-        thumbnail: ThumbnailState::None,
-    });
-    Settlement {
-        id: claim.id,
-        version: claim.version,
-        path: claim.path.clone(),
-        outcome,
-    }
-}
-
-async fn deliver_all(journal: &Journal, kind: Kind) {
-    let settlements = claim(journal)
-        .await
-        .iter()
-        .map(|claim| delivered(claim, 1, kind))
-        .collect();
-    journal.settle_files(settlements).await.unwrap();
-}
-
-fn paths(claims: &[FileClaim]) -> Vec<String> {
-    let mut paths: Vec<String> = claims.iter().map(|claim| claim.path.to_string()).collect();
-    paths.sort();
-    paths
-}
+use support::*;
 
 #[tokio::test]
 async fn a_committed_change_is_there_for_the_next_daemon() {

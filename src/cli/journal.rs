@@ -60,6 +60,7 @@ impl Offline {
             sync_deletes: meta.sync_deletes,
             priority: Globs::new(&priority).map_err(|error| failed(&error))?,
             thumbnails: Vec::new(),
+            batches: journal::BatchLimits::default(),
         })
         .map_err(|error| failed(&error))?;
         Ok(Self {

@@ -14,7 +14,7 @@ mod settings;
 mod span;
 mod urls;
 
-pub use bounded::{MaxPixels, MaxRetries, SettleMs, TpsLimit, Workers};
+pub use bounded::{BatchSize, MaxPixels, MaxRetries, SettleMs, TpsLimit, Workers};
 pub use bytes::Bytes;
 pub use hours::Hours;
 pub use places::Places;

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::derive::thumbnail;
 use crate::glob::Globs;
+use crate::journal::BatchLimits;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
 const WORKERS: Workers = Workers::new(8);
@@ -48,6 +49,8 @@ pub struct MountSettings {
     /// Bytes and requests a second, if they are limited.
     pub bwlimit: Option<u64>,
     pub tps_limit: Option<u64>,
+    /// How much is delivered in one go.
+    pub batches: BatchLimits,
     pub upload_hours: Option<Hours>,
     /// Whether what is deleted here is deleted at the remote.
     pub sync_deletes: bool,
@@ -148,6 +151,10 @@ pub fn resolve(
         max_retry_delay: settings.max_retry_delay.unwrap_or(MAX_RETRY_DELAY).get(),
         bwlimit: bwlimit(settings.bwlimit)?,
         tps_limit: settings.tps_limit.map(|limit| limit.get().unsigned_abs()),
+        batches: BatchLimits {
+            folders: settings.batch_size.map(|size| size.get() as usize),
+            pause: settings.batch_delay.map(Span::get).unwrap_or_default(),
+        },
         upload_hours: settings.upload_hours,
         sync_deletes: settings.sync_deletes.unwrap_or(false),
         thumbnails,

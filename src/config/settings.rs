@@ -10,7 +10,8 @@ use serde::Deserialize;
 use crate::derive::thumbnail;
 
 use super::{
-    Bytes, Hours, MaxPixels, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit, Workers,
+    BatchSize, Bytes, Hours, MaxPixels, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit,
+    Workers,
 };
 
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
@@ -100,6 +101,20 @@ pub struct Settings {
     /// Requests a second that are made at most.
     #[arg(long, value_name = "N", env = "OUTBOXFS_TPS_LIMIT", hide_env = true)]
     pub tps_limit: Option<TpsLimit>,
+
+    /// Deliver in batches of so many folders: one ends when all that was begun in it has arrived or
+    /// failed, and is kept in the history. Without it a batch ends when nothing is left.
+    #[arg(long, value_name = "N", env = "OUTBOXFS_BATCH_SIZE", hide_env = true)]
+    pub batch_size: Option<BatchSize>,
+
+    /// A pause after each batch before the next one begins.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTBOXFS_BATCH_DELAY",
+        hide_env = true
+    )]
+    pub batch_delay: Option<Span>,
 
     /// Deliver at these hours of the day only, local time: 22:00-06:00.
     #[arg(
@@ -220,6 +235,8 @@ impl Settings {
             max_retry_delay: self.max_retry_delay.or(weaker.max_retry_delay),
             bwlimit: self.bwlimit.or(weaker.bwlimit),
             tps_limit: self.tps_limit.or(weaker.tps_limit),
+            batch_size: self.batch_size.or(weaker.batch_size),
+            batch_delay: self.batch_delay.or(weaker.batch_delay),
             upload_hours: self.upload_hours.or(weaker.upload_hours),
             sync_deletes: self.sync_deletes.or(weaker.sync_deletes),
             priority: self.priority.or(weaker.priority),

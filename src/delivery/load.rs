@@ -63,7 +63,7 @@ pub(super) struct Loaded {
 pub(super) enum LoadError {
     /// There is no regular file of that name.
     Gone,
-    /// It changed while it was read; a change that says so is coming.
+    /// It changed while it was read, or is being written; a change that says so is coming.
     Changed,
     Io(io::Error),
 }

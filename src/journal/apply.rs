@@ -17,8 +17,8 @@ impl Store {
     pub(super) fn apply_change(&mut self, change: &Change) -> Result<(), JournalError> {
         match change {
             Change::Opening { path } => self.opening(path),
-            Change::Written { path, stat } => self.written(path, stat),
-            Change::Added { path, stat } => self.raise_and_queue(path, stat).map(drop),
+            Change::Written { path, stat } => self.written(path, stat, now_ms()),
+            Change::Added { path, stat } => self.raise_and_queue(path, stat, now_ms()).map(drop),
             Change::WrittenElsewhere { stat } => {
                 let due = self.due();
                 self.raise_other_names(None, stat, due)
@@ -39,13 +39,18 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn written(&mut self, path: &RelPath, stat: &FileStat) -> Result<(), JournalError> {
-        let Some(id) = self.raise_and_queue(path, stat)? else {
+    /// The file has new content, since `at`.
+    pub(super) fn written(
+        &mut self,
+        path: &RelPath,
+        stat: &FileStat,
+        at: i64,
+    ) -> Result<(), JournalError> {
+        let Some(id) = self.raise_and_queue(path, stat, at)? else {
             return Ok(());
         };
         if stat.links > 1 {
-            let due = self.due();
-            self.raise_other_names(Some(id), stat, due)?;
+            self.raise_other_names(Some(id), stat, at + self.settle_ms)?;
         }
         Ok(())
     }
@@ -55,6 +60,7 @@ impl Store {
         &mut self,
         path: &RelPath,
         stat: &FileStat,
+        at: i64,
     ) -> Result<Option<i64>, JournalError> {
         let Some((folder, name)) = path.split() else {
             return Ok(None);
@@ -62,8 +68,7 @@ impl Store {
         let folder_id = self.make_folder(&folder)?;
         let id = self.raise(folder_id, name, stat)?;
         self.take_over(id, path)?;
-        let due = self.due();
-        self.queue(id, due, now_ms())?;
+        self.queue(id, at + self.settle_ms, at)?;
         Ok(Some(id))
     }
 
@@ -245,7 +250,7 @@ impl Store {
                 match self.file_id(from)? {
                     Some(id) => self.move_file(id, from, to, stat),
                     // Not known under its old name: the scan has not come there yet.
-                    None => self.written(to, stat),
+                    None => self.written(to, stat, now_ms()),
                 }
             }
         }
@@ -302,7 +307,7 @@ impl Store {
         }
         for (to, entry) in [a, b] {
             if let Entry::File(stat) = entry {
-                self.written(to, stat)?;
+                self.written(to, stat, now_ms())?;
             }
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! Batches: when one begins and ends, what came of it, and the content hashes of its folders.
+//! Batches: when one begins and ends, what came of it, and the content hashes of its folders. How
+//! much they hold at most is in [`super::share`].
 
 use std::collections::HashSet;
 
@@ -36,6 +37,15 @@ pub struct Batch {
 impl Store {
     /// There is something to deliver in a folder.
     pub(super) fn note_in_batch(&mut self, folder_id: i64) -> Result<(), JournalError> {
+        match self.share.is_limited() {
+            // It is in the batch for which it is claimed.
+            true => Ok(()),
+            false => self.add_to_batch(folder_id),
+        }
+    }
+
+    /// Something of the folder is delivered in the batch that is going on.
+    pub(super) fn add_to_batch(&mut self, folder_id: i64) -> Result<(), JournalError> {
         self.begin_batch()?;
         if !self.batch.noted.insert(folder_id) {
             return Ok(());
@@ -54,6 +64,9 @@ impl Store {
 
     /// The same of every folder that has something queued.
     pub(super) fn note_queued_in_batch(&mut self) -> Result<(), JournalError> {
+        if self.share.is_limited() {
+            return Ok(());
+        }
         self.begin_batch()?;
         self.conn.execute(
             "INSERT INTO batch_folder (folder_id) SELECT DISTINCT folder_id FROM work WHERE state < 2
@@ -94,10 +107,13 @@ impl Store {
         if self.batch.id.is_none() {
             return Ok(false);
         }
+        if self.share.is_done() {
+            return Ok(true);
+        }
         Ok(self
             .conn
             .prepare_cached(
-                "SELECT queued_files + queued_rows * has_rows = 0
+                "SELECT queued_files + queued_rows * has_rows = 0 AND NOT EXISTS (SELECT 1 FROM arrival)
                      AND NOT EXISTS (SELECT 1 FROM expansion) AND NOT EXISTS (SELECT 1 FROM scan)
                  FROM total, meta",
             )?
@@ -142,7 +158,12 @@ impl Store {
             .prepare_cached("DELETE FROM batch WHERE id <= ?1 - ?2 OR id = ?1 AND folders = 0")?
             .execute([id, HISTORY])?;
         self.batch.id = None;
+        self.share.batch_ended();
         Ok(false)
+    }
+
+    pub(super) fn is_batch_going_on(&self) -> bool {
+        self.batch.id.is_some()
     }
 
     fn end_in_folder(&mut self, folder: i64) -> Result<(), JournalError> {
@@ -163,7 +184,8 @@ impl Store {
         self.conn
             .prepare_cached(
                 "UPDATE batch_folder SET state = 1
-                     + (EXISTS (SELECT 1 FROM work WHERE work.folder_id = ?1)
+                     + (EXISTS (SELECT 1 FROM work WHERE work.folder_id = ?1
+                                AND (work.state > 1 OR work.attempts > 0))
                         OR EXISTS (SELECT 1 FROM folder WHERE id = ?1 AND row_state = 2))
                  WHERE folder_id = ?1",
             )?

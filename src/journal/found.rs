@@ -41,7 +41,7 @@ impl Store {
                 let path = scanned.path.join(&sighting.name);
                 match scanned.watched {
                     true => self.found(folder_id, &path, sighting)?,
-                    false => self.written(&path, &sighting.stat)?,
+                    false => self.written(&path, &sighting.stat, now_ms())?,
                 }
             }
         }
@@ -134,7 +134,7 @@ impl Store {
             return Ok(());
         }
         // The scan comes by all other names of the inode too.
-        self.raise_and_queue(path, &sighting.stat)?;
+        self.raise_and_queue(path, &sighting.stat, now_ms())?;
         if self.is_before_crash(sighting) {
             self.conn
                 .prepare_cached("UPDATE work SET doubt = ?2 WHERE file_id = ?1")?

@@ -5,6 +5,7 @@
 //! sends it work through [`Journal`], or reads through a connection of their own ([`View`]).
 
 mod apply;
+mod arrival;
 mod batch;
 mod boot;
 mod change;
@@ -15,12 +16,14 @@ mod proof;
 mod queue;
 mod retry;
 mod rows;
+mod share;
 mod store;
 mod stray;
 mod suspect;
 mod tree;
 mod view;
 mod writer;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,10 +38,12 @@ pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
+pub use share::BatchLimits;
 pub use stray::{Deletion, DeletionOutcome, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
 pub use view::{CopySource, DeliveredFile, Known, Meta, Totals, View};
+pub use writing::Writing;
 
 use crate::glob::Globs;
 use crate::path::RelPath;
@@ -125,6 +130,8 @@ pub struct Options {
     pub priority: Globs,
     /// Folders at the remote for thumbnails of further sizes; those of earlier mounts are remembered.
     pub thumbnails: Vec<String>,
+    /// How much is claimed in one go.
+    pub batches: BatchLimits,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -135,6 +142,7 @@ struct Shared {
     writer: writer::Writer,
     names: RwLock<()>,
     changes: AtomicU64,
+    writing: Arc<Writing>,
 }
 
 impl Journal {
@@ -146,6 +154,7 @@ impl Journal {
             writer: writer::Writer::start(store, options.path)?,
             names: RwLock::new(()),
             changes: AtomicU64::new(0),
+            writing: Arc::default(),
         })))
     }
 
@@ -161,13 +170,18 @@ impl Journal {
         &self.0.names
     }
 
+    /// What is open for writing.
+    pub fn writing(&self) -> &Arc<Writing> {
+        &self.0.writing
+    }
+
     /// Opens a read-only connection.
     pub fn view(&self) -> Result<View, JournalError> {
         View::open(self.path())
     }
 
-    /// Records a change. `done` is called on the writer's thread when it is committed (and synced,
-    /// if asked for), or could not be. Changes are applied in call order. Blocks only while the
+    /// Records a change. `done` is called when it is committed (and synced, if asked for), or could
+    /// not be, on the writer's thread or on this one. Changes are applied in call order. Blocks only while the
     /// writer is thousands of changes behind.
     pub fn record(
         &self,
@@ -176,11 +190,17 @@ impl Journal {
         done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
     ) {
         self.0.changes.fetch_add(1, Ordering::Relaxed);
-        self.0
-            .writer
-            .send(Op::Change(change), durability, move |answer| {
-                done(answer.map(drop))
-            });
+        let writer = &self.0.writer;
+        let change = match durability {
+            Durability::Committed => match writer.write_down(change) {
+                Ok(result) => return done(result),
+                Err(change) => change,
+            },
+            Durability::Synced => change,
+        };
+        writer.send(Op::Change(change), durability, move |answer| {
+            done(answer.map(drop))
+        });
     }
 
     /// Changes recorded since the journal was opened.
@@ -421,13 +441,22 @@ pub struct Sighting {
 enum Op {
     Change(Change),
     Sync,
-    ClaimFiles { lane: Lane, limit: usize },
+    ClaimFiles {
+        lane: Lane,
+        limit: usize,
+    },
     SettleFiles(Vec<Settlement>),
-    ClaimRows { limit: usize },
+    ClaimRows {
+        limit: usize,
+    },
     SettleRows(Vec<(RowClaim, RowOutcome)>),
-    ClaimGoneRows { limit: usize },
+    ClaimGoneRows {
+        limit: usize,
+    },
     SettleGoneRows(Vec<(GoneRow, RowOutcome)>),
-    ClaimDeletions { limit: usize },
+    ClaimDeletions {
+        limit: usize,
+    },
     SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
     Hurry,
     BeginScan(RelPath),
@@ -437,6 +466,8 @@ enum Op {
     Pause(bool),
     Mounted,
     Ended,
+    /// Something was written down without the writer.
+    Arrived,
 }
 
 /// What the writer answers.

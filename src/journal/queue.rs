@@ -34,6 +34,8 @@ pub struct FileClaim {
     pub id: FileId,
     pub version: i64,
     pub path: RelPath,
+    /// The file as its last change was recorded: size, modification time and inode.
+    pub recorded: (u64, i64, u64),
     /// BLAKE3 of what the remote has under this path's key, if that is known for sure.
     pub remote_hash: Option<blake3::Hash>,
     /// Whether a thumbnail of earlier content was delivered.
@@ -141,6 +143,12 @@ impl Store {
                 next_due: Some(now_ms() + EXPANDING),
             });
         }
+        if let Some(rest) = self.share.rest() {
+            return Ok(Claimed {
+                claims: Vec::new(),
+                next_due: Some(now_ms() + rest.as_millis() as i64 + 1),
+            });
+        }
         let mut due: Vec<Due> = Vec::new();
         for priority in [1, 0] {
             let left = limit - due.len();
@@ -162,6 +170,11 @@ impl Store {
                 .collect::<Result<Vec<_>, _>>()?;
             due.extend(more);
         }
+        let admitted = due
+            .iter()
+            .take_while(|due| self.share.admits(due.folder_id))
+            .count();
+        due.truncate(admitted);
         let mut claims = Vec::with_capacity(due.len());
         for Due {
             id,
@@ -172,8 +185,19 @@ impl Store {
         {
             let folder = self.folder_path(folder_id)?;
             let mut claim = self.claim_file(id, &folder, attempts)?;
+            if self.share.is_limited() {
+                self.share.claimed(id);
+                self.add_to_batch(folder_id)?;
+            }
             claim.doubt = self.doubt(id, doubt)?;
             claims.push(claim);
+        }
+        if self.share.is_full() {
+            // The end of the batch is what there is to wait for.
+            return Ok(Claimed {
+                claims,
+                next_due: None,
+            });
         }
         let next_due = self
             .conn
@@ -211,36 +235,36 @@ impl Store {
         self.conn
             .prepare_cached("UPDATE work SET state = 1 WHERE file_id = ?")?
             .execute([id])?;
-        type Row = (Vec<u8>, i64, Option<[u8; 32]>, bool, bool);
-        let (name, version, hash, occupied, thumbnail): Row = self
+        let (occupied, claim) = self
             .conn
             .prepare_cached(
-                "SELECT name, version, hash, occupied, thumbnail = 1 FROM file WHERE id = ?",
+                "SELECT occupied, name, version, hash, size, mtime_ns, inode,
+                     thumbnail = 1
+                 FROM file WHERE id = ?",
             )?
             .query_row([id], |row| {
-                Ok((
-                    row.get(0)?,
-                    row.get(1)?,
-                    row.get(2)?,
-                    row.get(3)?,
-                    row.get(4)?,
-                ))
+                let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
+                let claim = FileClaim {
+                    id: FileId(id),
+                    version: row.get(2)?,
+                    path: folder.join(&row.get::<_, Vec<u8>>(1)?),
+                    recorded: (number(4)?, row.get(5)?, number(6)?),
+                    remote_hash: row
+                        .get::<_, Option<[u8; 32]>>(3)?
+                        .map(blake3::Hash::from_bytes),
+                    thumbnail: row.get(7)?,
+                    attempts,
+                    doubt: None,
+                };
+                Ok((row.get::<_, bool>(0)?, claim))
             })?;
-        if hash.is_some() || !occupied {
+        if claim.remote_hash.is_some() || !occupied {
             // From here on the remote may have the old content or the new: an answer can be lost.
             self.conn
                 .prepare_cached("UPDATE file SET hash = NULL, occupied = 1 WHERE id = ?")?
                 .execute([id])?;
         }
-        Ok(FileClaim {
-            id: FileId(id),
-            version,
-            path: folder.join(&name),
-            remote_hash: hash.map(blake3::Hash::from_bytes),
-            thumbnail,
-            attempts,
-            doubt: None,
-        })
+        Ok(claim)
     }
 
     pub(super) fn settle_files(&mut self, settlements: &[Settlement]) -> Result<(), JournalError> {
@@ -258,6 +282,7 @@ impl Store {
             outcome,
         } = settlement;
         let (id, version) = (*id, *version);
+        self.share.settled(id);
         let current: Option<(i64, i64, Vec<u8>)> = self
             .conn
             .prepare_cached("SELECT version, folder_id, name FROM file WHERE id = ?")?

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::arrival::Arrivals;
 use super::batch::Current;
+use super::share::Share;
 use super::{JournalError, Options, damage, now_ms};
 use crate::glob::Globs;
 
@@ -33,6 +35,8 @@ pub(super) struct Store {
     /// See [`super::Journal::pause`].
     pub(super) paused: bool,
     pub(super) batch: Current,
+    pub(super) arrivals: Arrivals,
+    pub(super) share: Share,
     /// Folder ids by path; only a cache, emptied by renames, removals and roll-backs.
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
@@ -91,6 +95,8 @@ impl Store {
             priority: options.priority.clone(),
             paused: false,
             batch: Current::default(),
+            arrivals: Arrivals::default(),
+            share: Share::default(),
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
             crashed_at: None,
@@ -125,6 +131,9 @@ impl Store {
             .conn
             .query_row("SELECT paused FROM meta", [], |row| row.get(0))?;
         self.find_batch()?;
+        self.limit_batches(options.batches)?;
+        self.find_arrivals()?;
+        self.transaction(Store::take_all_in)?;
         self.look_for_crash()?;
         self.prepare_strays()?;
         self.prepare_priority()?;
@@ -212,6 +221,10 @@ impl Store {
     pub(super) fn forget(&mut self) {
         self.forget_folders();
         self.batch = Current::default();
+        self.arrivals.lose();
+        if let Err(error) = self.know_share() {
+            tracing::error!(%error, "what is claimed could not be read from the journal");
+        }
     }
 }
 

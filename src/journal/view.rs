@@ -180,23 +180,27 @@ impl View {
             .query_row([], |row| row.get(0))?)
     }
 
-    /// In constant time.
+    /// In constant time. What was written down just now counts as queued; if it was delivered before,
+    /// it still counts as that too, for the moment.
     pub fn totals(&self) -> Result<Totals, JournalError> {
         Ok(self
             .conn
             .prepare_cached(
                 "SELECT files, bytes, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files,
                      suspect_bytes, queued_rows * has_rows, failed_rows * has_rows, EXISTS (SELECT 1 FROM scan),
-                     EXISTS (SELECT 1 FROM expansion), queued_deletions, failed_deletions, paused
-                 FROM total, meta",
+                     EXISTS (SELECT 1 FROM expansion), queued_deletions, failed_deletions, paused,
+                     arrived_files, arrived_bytes
+                 FROM total, meta,
+                     (SELECT count(size) AS arrived_files, coalesce(sum(size), 0) AS arrived_bytes
+                      FROM arrival)",
             )?
             .query_row([], |row| {
                 let n = |column: usize| row.get::<_, i64>(column).map(|n| n.max(0) as u64);
                 let (queued, failed, suspect) = (n(2)?, n(4)?, n(6)?);
                 let undelivered = n(3)? + n(5)? + n(7)?;
                 Ok(Totals {
-                    queued_files: queued,
-                    queued_bytes: n(3)?,
+                    queued_files: queued + n(15)?,
+                    queued_bytes: n(3)? + n(16)?,
                     delivered_files: n(0)?.saturating_sub(queued + failed + suspect),
                     delivered_bytes: n(1)?.saturating_sub(undelivered),
                     failed_files: failed,

@@ -1,20 +1,24 @@
-//! The one thread that writes: takes what has come, commits it as a group, then answers.
+//! Writing, one at a time: a thread takes what has come, commits it as a group, then answers. Who
+//! closes a file while nobody writes and nothing waits writes its line down by himself, which saves
+//! him waiting for another thread.
 //!
 //! Threads: `journal` (this loop; ends when the last [`Journal`](super::Journal) is dropped) and
 //! `checkpoint` (moves the WAL into the database; ends with it). Channels: requests, bounded by
-//! [`BACKLOG`]; checkpoint requests, bounded by one.
+//! [`BACKLOG`]; checkpoint requests, bounded by one. The store is locked by whoever writes, never
+//! while anything is waited for but the disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::store::Store;
-use super::{Answer, Durability, JournalError, Op, damage};
+use super::{Answer, Change, Durability, JournalError, Op, damage};
 
 /// Requests that may wait for the writer before senders block.
 const BACKLOG: usize = 4096;
@@ -41,6 +45,9 @@ struct Request {
 /// The sending side, shared by all handles.
 pub(super) struct Writer {
     requests: Option<Sender<Request>>,
+    /// Requests that are not answered yet.
+    waiting: Arc<AtomicUsize>,
+    store: Arc<Mutex<Store>>,
     threads: Vec<JoinHandle<()>>,
     path: PathBuf,
     wake: std::sync::Arc<OnceLock<Wake>>,
@@ -62,6 +69,9 @@ impl Writer {
         let its_log_is_long = log_is_long.clone();
         let its_path = path.clone();
         let journal_path = path.clone();
+        let store = Arc::new(Mutex::new(store));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (its_store, its_waiting) = (store.clone(), waiting.clone());
         let threads = vec![
             spawn(
                 "checkpoint",
@@ -71,7 +81,8 @@ impl Writer {
                 "journal",
                 Box::new(move || {
                     Loop {
-                        store,
+                        store: its_store,
+                        waiting: its_waiting,
                         path: journal_path,
                         inbox,
                         checkpoints,
@@ -85,6 +96,8 @@ impl Writer {
         ];
         Ok(Self {
             requests: Some(requests),
+            waiting,
+            store,
             threads,
             path,
             wake,
@@ -99,6 +112,31 @@ impl Writer {
         let _ = self.wake.set(wake);
     }
 
+    /// Writes the change down in the caller's thread, if it fits and nothing is before it. Gives it
+    /// back if not.
+    pub(super) fn write_down(&self, change: Change) -> Result<Result<(), JournalError>, Change> {
+        let nothing_waits = || self.waiting.load(Ordering::Acquire) == 0;
+        if !change.can_arrive() || !nothing_waits() {
+            return Err(change);
+        }
+        let Some(mut store) = self.store.try_lock().filter(|store| store.lets_arrive()) else {
+            return Err(change);
+        };
+        // What was sent before this was asked for is before it.
+        if !nothing_waits() {
+            return Err(change);
+        }
+        let is_first = !store.has_arrivals();
+        let result = store.transaction(|store| store.arrive(&change));
+        drop(store);
+        match &result {
+            Ok(()) if is_first => self.send(Op::Arrived, Durability::Committed, |_| ()),
+            Ok(()) => {}
+            Err(error) => not_written(&self.path, error),
+        }
+        Ok(result)
+    }
+
     pub(super) fn send(
         &self,
         op: Op,
@@ -110,11 +148,13 @@ impl Writer {
             durability,
             done: Box::new(done),
         };
+        self.waiting.fetch_add(1, Ordering::AcqRel);
         let sent = match &self.requests {
             Some(requests) => requests.send(request).map_err(|unsent| unsent.0),
             None => Err(request),
         };
         if let Err(request) = sent {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
             (request.done)(Err(JournalError::Closed));
         }
     }
@@ -134,7 +174,8 @@ impl Drop for Writer {
 
 /// The receiving side, owned by the thread.
 struct Loop {
-    store: Store,
+    store: Arc<Mutex<Store>>,
+    waiting: Arc<AtomicUsize>,
     path: PathBuf,
     inbox: Receiver<Request>,
     checkpoints: Sender<()>,
@@ -149,20 +190,33 @@ impl Loop {
         loop {
             // While a renamed folder's files are being queued, or a batch is summed up, look for
             // requests without waiting.
-            let first = if expanding || ending {
-                self.inbox.try_recv().ok()
-            } else {
-                self.inbox.recv().ok()
+            let patience = match expanding || ending {
+                true => Some(Duration::ZERO),
+                false => self.store.lock().patience(),
             };
-            match first {
-                Some(first) => {
-                    let mut group = vec![first];
-                    group.extend(self.inbox.try_iter().take(GROUP - 1));
-                    expanding |= self.commit(group);
-                    ending = true;
-                }
-                None if !expanding && !ending => return,
-                None => {}
+            let first = match patience {
+                Some(patience) => self.inbox.recv_timeout(patience),
+                None => self
+                    .inbox
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
+            if let Ok(first) = first {
+                let mut group = vec![first];
+                group.extend(self.inbox.try_iter().take(GROUP - 1));
+                expanding |= self.commit(group);
+                ending = true;
+            }
+            let store = self.store.lock();
+            let taking = store
+                .patience()
+                .is_some_and(|patience| is_over || patience.is_zero());
+            drop(store);
+            if taking && self.take_in() {
+                ending = true;
+            } else if is_over && !expanding && !ending {
+                return;
             }
             ending = self.end_batch(ending);
             if expanding {
@@ -178,7 +232,8 @@ impl Loop {
         let synced = group
             .iter()
             .any(|request| request.durability == Durability::Synced);
-        self.operations += group.len();
+        let size = group.len();
+        self.operations += size;
         match self.transact(group.iter().map(|request| &request.op), synced) {
             Ok(answers) => {
                 for (request, answer) in group.into_iter().zip(answers) {
@@ -193,13 +248,39 @@ impl Loop {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the journal could not be written");
-                damage::note_damage(&self.path, &error);
+                not_written(&self.path, &error);
                 for request in group {
                     (request.done)(Err(error.clone()));
                 }
             }
         }
+        self.waiting.fetch_sub(size, Ordering::AcqRel);
+        self.checkpoint();
+        if makes_work {
+            self.wake();
+        }
+        renames
+    }
+
+    /// Takes some of what was written down into the tables. False if there is nothing, or it cannot
+    /// be done now.
+    fn take_in(&mut self) -> bool {
+        let taken = self.store.lock().transaction(Store::take_in);
+        match taken {
+            Ok(taken) => {
+                self.operations += taken;
+                self.checkpoint();
+                self.wake();
+                taken > 0
+            }
+            Err(error) => {
+                not_written(&self.path, &error);
+                false
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) {
         if self.operations >= CHECKPOINT_EVERY {
             self.operations = 0;
             let _ = self.checkpoints.try_send(());
@@ -207,12 +288,8 @@ impl Loop {
         if self.log_is_long.swap(false, Ordering::Relaxed) {
             // Nothing is written meanwhile, and little is left to do: what comes next is written to
             // the log's beginning.
-            let _ = checkpoint_once(&self.store.conn);
+            let _ = checkpoint_once(&self.store.lock().conn);
         }
-        if makes_work {
-            self.wake();
-        }
-        renames
     }
 
     fn transact<'a>(
@@ -220,17 +297,14 @@ impl Loop {
         ops: impl Iterator<Item = &'a Op>,
         synced: bool,
     ) -> Result<Vec<Answer>, JournalError> {
+        let mut store = self.store.lock();
         if synced {
             // Outside of a transaction; a commit then syncs the WAL with all that is in it.
-            self.store.conn.pragma_update(None, "synchronous", "FULL")?;
+            store.conn.pragma_update(None, "synchronous", "FULL")?;
         }
-        let result = self
-            .store
-            .transaction(|store| ops.map(|op| store.apply(op)).collect());
+        let result = store.transaction(|store| ops.map(|op| store.apply(op)).collect());
         if synced {
-            self.store
-                .conn
-                .pragma_update(None, "synchronous", "NORMAL")?;
+            store.conn.pragma_update(None, "synchronous", "NORMAL")?;
         }
         result
     }
@@ -248,7 +322,8 @@ impl Loop {
             }
             Ok(done)
         };
-        match self.store.transaction(step) {
+        let expanded = self.store.lock().transaction(step);
+        match expanded {
             Ok(0) => false,
             Ok(_) => {
                 self.wake();
@@ -264,14 +339,22 @@ impl Loop {
     /// Sums up some of a batch that has nothing left to do. True if there is more.
     fn end_batch(&mut self, asked: bool) -> bool {
         // Most commits end nothing, and need no transaction to know it.
-        if !asked || !matches!(self.store.batch_may_end(), Ok(true)) {
+        let mut store = self.store.lock();
+        if !asked || !matches!(store.batch_may_end(), Ok(true)) {
             return false;
         }
-        let ended = self.store.transaction(|store| store.end_batch(BATCH_STEP));
-        ended.unwrap_or_else(|error| {
+        let ended = store.transaction(|store| store.end_batch(BATCH_STEP));
+        let more = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a batch could not be summed up");
             false
-        })
+        });
+        let ended = !store.is_batch_going_on();
+        drop(store);
+        if ended {
+            // What was left for the next one.
+            self.wake();
+        }
+        more
     }
 
     fn wake(&self) {
@@ -297,19 +380,30 @@ impl Op {
                 | Op::ClaimGoneRows { .. }
                 | Op::ClaimDeletions { .. }
                 | Op::Sync
+                | Op::Arrived
         )
+    }
+
+    /// Whether it asks for more than that closed files are written down: that they are in the tables.
+    fn needs_tables(&self) -> bool {
+        match self {
+            Op::Change(change) => !change.can_arrive(),
+            Op::Scanned(_) | Op::EndScan(_) | Op::Hurry | Op::Retry(_) | Op::Ended => true,
+            _ => false,
+        }
     }
 }
 
 impl Store {
     /// Runs `body` in a transaction: all of it or nothing.
-    fn transaction<T>(
+    pub(super) fn transaction<T>(
         &mut self,
         body: impl FnOnce(&mut Store) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        self.find_lost_arrivals()?;
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let result = body(self).and_then(|value| {
-            self.conn.execute_batch("COMMIT")?;
+            self.conn.prepare_cached("COMMIT")?.execute([])?;
             Ok(value)
         });
         if result.is_err() {
@@ -321,8 +415,18 @@ impl Store {
     }
 
     fn apply(&mut self, op: &Op) -> Result<Answer, JournalError> {
+        if op.needs_tables() {
+            self.take_all_in()?;
+        }
         match op {
-            Op::Change(change) => self.apply_change(change)?,
+            Op::Change(change) if change.can_arrive() && self.lets_arrive() => {
+                self.arrive(change)?;
+            }
+            Op::Change(change) => {
+                self.take_all_in()?;
+                self.apply_change(change)?;
+            }
+            Op::Arrived => {}
             Op::Sync => {
                 self.conn.execute("UPDATE meta SET syncs = syncs + 1", [])?;
             }
@@ -365,6 +469,11 @@ impl Store {
         }
         Ok(Answer::Done)
     }
+}
+
+fn not_written(path: &Path, error: &JournalError) {
+    tracing::error!(%error, "the journal could not be written");
+    damage::note_damage(path, error);
 }
 
 /// Moves the WAL into the database whenever asked to, and tells when it has grown long. Writers and readers go on meanwhile.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +19,7 @@ use super::attr;
 use super::caller::can_create_for_others;
 use super::fs::{OutboxFs, Served};
 use super::handles::Handles;
+use super::linger::Linger;
 use super::mapped::Watch;
 use super::nodes::ROOT;
 use super::probe;
@@ -132,6 +133,7 @@ pub fn mount(
     let filesystem = Arc::new(OutboxFs {
         backing: Backing::new(backing).map_err(|error| MountError::Backing(error.into()))?,
         handles: Handles::default(),
+        linger: Linger::new(),
         watch: Watch::default(),
         journal,
         files,
@@ -162,6 +164,8 @@ pub fn mount(
             move || filesystem.watch_mapped()
         })
         .map_err(refused)?;
+    let device = session.as_fd().try_clone_to_owned().map_err(refused)?;
+    filesystem.linger.look_at(device);
     let session = session.spawn().map_err(refused)?;
     Ok(Mount {
         session,

@@ -105,6 +105,7 @@ pub fn run(
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
         thumbnails: settings.further_thumbnail_folders(),
+        batches: settings.batches,
     })
     .map_err(failed)?;
     lock.write_state(State::Pushing);
@@ -138,7 +139,7 @@ pub fn run(
     let work = Work {
         scan: scan.handle(),
         stop,
-        patience: PATIENCE.max(settings.max_retry_delay * 2),
+        patience: PATIENCE.max(settings.max_retry_delay * 2) + settings.batches.pause,
     };
     let delivery = match &places {
         Some(places) => {

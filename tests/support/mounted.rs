@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outboxfs::glob::Globs;
-use outboxfs::journal::{self, Journal};
+use outboxfs::journal::{self, BatchLimits, Journal};
 use outboxfs::mount::{self, Allow, Mount, Unmounter, VirtualFiles};
 use tempfile::TempDir;
 
@@ -83,6 +83,7 @@ impl Mounted {
             sync_deletes: false,
             priority: Globs::default(),
             thumbnails: Vec::new(),
+            batches: BatchLimits::default(),
         })
         .unwrap();
         let options = mount::Options {

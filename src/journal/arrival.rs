@@ -1,0 +1,341 @@
+//! Closing fast: what was closed is written down as one line, and taken into the tables for many files
+//! at once. The line is as good as the tables: it is committed, status counts it, and the next start
+//! takes it in. Only what asks for more than the line makes it be taken in before.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rusqlite::params;
+
+use super::store::Store;
+use super::{Change, FileStat, JournalError, now_ms};
+use crate::path::RelPath;
+
+/// Lines are taken in when nothing came for so long,
+const QUIET: Duration = Duration::from_millis(5);
+/// when the oldest is so old (the settle time, if that is shorter),
+const LONGEST: Duration = Duration::from_millis(500);
+/// or when there are so many.
+const MOST: usize = 4096;
+/// After a failure they are taken in so much later.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Lines in one transaction: who closes a file meanwhile waits for its end.
+const STEP: usize = 16;
+
+/// A line, as it stands in the table.
+struct Arrival {
+    id: i64,
+    at: i64,
+    change: Change,
+}
+
+/// The lines that are not taken in yet.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    lines: VecDeque<Arrival>,
+    last_id: i64,
+    first_came: Option<Instant>,
+    last_came: Option<Instant>,
+    /// What is here is not what the table has.
+    lost: bool,
+}
+
+impl Arrivals {
+    /// After a roll-back: they are read again, and not taken in at once.
+    pub fn lose(&mut self) {
+        let later = Instant::now() + AGAIN;
+        self.first_came = Some(later);
+        self.last_came = Some(later);
+        self.lost = true;
+    }
+
+    /// How long they may wait from now on; `None` if there are none.
+    fn patience(&self, settle: Duration) -> Option<Duration> {
+        let (first, last) = (self.first_came?, self.last_came?);
+        if self.lines.len() >= MOST {
+            return Some(Duration::ZERO);
+        }
+        let due = (first + LONGEST.min(settle)).min(last + QUIET);
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Change {
+    /// Whether it fits into a line.
+    pub(super) fn can_arrive(&self) -> bool {
+        matches!(self, Self::Written { .. } | Self::Opening { .. })
+    }
+}
+
+impl Store {
+    /// Whether there is time to take in later what comes: what settles at once is due at once.
+    pub(super) fn lets_arrive(&self) -> bool {
+        self.settle_ms > 0
+    }
+
+    /// How long what was written down may wait to be taken in; `None` if there is nothing.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let settle = Duration::from_millis(self.settle_ms.max(0) as u64);
+        self.arrivals.patience(settle)
+    }
+
+    /// Writes a change down that [can arrive](Change::can_arrive). In a transaction.
+    pub(super) fn arrive(&mut self, change: &Change) -> Result<(), JournalError> {
+        let (path, stat) = match change {
+            Change::Written { path, stat } => (path, Some(stat)),
+            Change::Opening { path } => (path, None),
+            _ => return self.apply_change(change),
+        };
+        let (id, at) = (self.arrivals.last_id + 1, now_ms());
+        self.conn
+            .prepare_cached(
+                "INSERT INTO arrival (id, at, path, size, mtime_ns, inode, links) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                id,
+                at,
+                path.as_bytes(),
+                stat.map(|stat| stat.size as i64),
+                stat.map_or(0, |stat| stat.mtime_ns),
+                stat.map_or(0, |stat| stat.inode as i64),
+                stat.map_or(0, |stat| stat.links as i64),
+            ])?;
+        let now = Instant::now();
+        let arrivals = &mut self.arrivals;
+        arrivals.last_id = id;
+        arrivals.first_came.get_or_insert(now);
+        arrivals.last_came = Some(now);
+        arrivals.lines.push_back(Arrival {
+            id,
+            at,
+            change: change.clone(),
+        });
+        Ok(())
+    }
+
+    /// Takes some lines in, the oldest first; how many. In a transaction.
+    pub(super) fn take_in(&mut self) -> Result<usize, JournalError> {
+        self.take_in_up_to(STEP)
+    }
+
+    /// Takes all lines in. In a transaction.
+    pub(super) fn take_all_in(&mut self) -> Result<usize, JournalError> {
+        self.take_in_up_to(usize::MAX)
+    }
+
+    fn take_in_up_to(&mut self, limit: usize) -> Result<usize, JournalError> {
+        let mut taken = 0;
+        let mut last = None;
+        while taken < limit
+            && let Some(line) = self.arrivals.lines.pop_front()
+        {
+            match &line.change {
+                Change::Written { path, stat } => self.written(path, stat, line.at)?,
+                change => self.apply_change(change)?,
+            }
+            last = Some(line.id);
+            taken += 1;
+        }
+        if let Some(last) = last {
+            self.conn
+                .prepare_cached("DELETE FROM arrival WHERE id <= ?")?
+                .execute([last])?;
+        }
+        if self.arrivals.lines.is_empty() {
+            self.arrivals.first_came = None;
+            self.arrivals.last_came = None;
+        }
+        Ok(taken)
+    }
+
+    /// Whether there are lines to take in, or may be.
+    pub(super) fn has_arrivals(&self) -> bool {
+        self.arrivals.lost || !self.arrivals.lines.is_empty()
+    }
+
+    /// Reads the lines that are in the table: those that the last daemon left, or that are there
+    /// after a roll-back.
+    pub(super) fn find_lost_arrivals(&mut self) -> Result<(), JournalError> {
+        match self.arrivals.lost {
+            true => self.find_arrivals(),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn find_arrivals(&mut self) -> Result<(), JournalError> {
+        let lines: VecDeque<Arrival> = self
+            .conn
+            .prepare_cached(
+                "SELECT id, at, path, size, mtime_ns, inode, links FROM arrival ORDER BY id",
+            )?
+            .query_map([], |row| {
+                let path = RelPath::parse(&row.get::<_, Vec<u8>>(2)?).unwrap_or_default();
+                let change = match row.get::<_, Option<i64>>(3)? {
+                    None => Change::Opening { path },
+                    Some(size) => Change::Written {
+                        path,
+                        stat: FileStat {
+                            size: size as u64,
+                            mtime_ns: row.get(4)?,
+                            inode: row.get::<_, i64>(5)? as u64,
+                            links: row.get::<_, i64>(6)? as u64,
+                        },
+                    },
+                };
+                Ok(Arrival {
+                    id: row.get(0)?,
+                    at: row.get(1)?,
+                    change,
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        let came = (!lines.is_empty()).then(Instant::now);
+        self.arrivals = Arrivals {
+            last_id: lines.back().map_or(0, |line| line.id),
+            first_came: came,
+            last_came: came,
+            lines,
+            lost: false,
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::{BatchLimits, Entry, Journal, Lane, Options};
+    use super::*;
+    use crate::glob::Globs;
+
+    fn open(state: &Path, settle: Duration) -> Journal {
+        Journal::open(Options {
+            path: state.join("journal.db"),
+            directory: "/srv/rig".into(),
+            device: 1,
+            inode: 2,
+            settle,
+            has_rows: false,
+            sync_deletes: false,
+            priority: Globs::default(),
+            batches: BatchLimits::default(),
+        })
+        .unwrap()
+    }
+
+    fn path(name: &str) -> RelPath {
+        RelPath::parse(name.as_bytes()).unwrap()
+    }
+
+    fn stat(size: u64) -> FileStat {
+        FileStat {
+            size,
+            mtime_ns: 1,
+            inode: size,
+            links: 1,
+        }
+    }
+
+    fn close(journal: &Journal, name: &str, size: u64) {
+        let change = Change::Written {
+            path: path(name),
+            stat: stat(size),
+        };
+        journal.record_and_wait(change).unwrap();
+    }
+
+    fn count(journal: &Path, table: &str) -> u64 {
+        let conn = rusqlite::Connection::open(journal).unwrap();
+        let count = format!("SELECT count(*) FROM {table}");
+        conn.query_row(&count, [], |row| row.get(0)).unwrap()
+    }
+
+    /// What is on disk at this moment, as a killed daemon leaves it.
+    fn killed(state: &Path) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["journal.db", "journal.db-wal"] {
+            fs::copy(state.join(name), copy.path().join(name)).unwrap();
+        }
+        copy
+    }
+
+    #[test]
+    fn a_close_that_is_only_written_down_survives_a_kill() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        // More and more until the copy is taken before some are taken in.
+        let (copy, files) = (1..)
+            .map(|number| {
+                close(&journal, &format!("{number}.jpg"), number);
+                (killed(state.path()), number)
+            })
+            .find(|(copy, _)| count(&copy.path().join("journal.db"), "arrival") > 0)
+            .unwrap();
+        let journal = open(copy.path(), Duration::from_secs(60));
+        assert_eq!(
+            journal.view().unwrap().totals().unwrap().queued_files,
+            files
+        );
+        assert_eq!(count(journal.path(), "work"), files);
+        assert_eq!(count(journal.path(), "arrival"), 0);
+    }
+
+    #[test]
+    fn status_counts_what_is_only_written_down() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        for number in 1..=50 {
+            close(&journal, &format!("{number}.jpg"), 10);
+            let totals = journal.view().unwrap().totals().unwrap();
+            assert_eq!(
+                (totals.queued_files, totals.queued_bytes),
+                (number, number * 10)
+            );
+            assert!(!totals.is_drained());
+        }
+    }
+
+    #[test]
+    fn what_comes_after_a_close_finds_it_in_the_tables() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        for number in 1..=200 {
+            let (old, new) = (format!("{number}.tmp"), format!("{number}.jpg"));
+            close(&journal, &old, number);
+            let renamed = Change::Renamed {
+                from: path(&old),
+                to: path(&new),
+                entry: Entry::File(stat(number)),
+            };
+            journal.record_and_wait(renamed).unwrap();
+            close(&journal, "same", number);
+            let removed = Change::Removed { path: path("same") };
+            journal.record_and_wait(removed).unwrap();
+        }
+        assert_eq!(count(journal.path(), "file"), 200);
+        assert_eq!(count(journal.path(), "file WHERE name LIKE '%.jpg'"), 200);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_due_when_it_has_settled_since_its_close() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        let before = now_ms();
+        close(&journal, "a.jpg", 1);
+        let after = now_ms();
+        // Taken in by itself, without anything that asks for it.
+        let due = loop {
+            let claimed = journal.claim_files(Lane::Small, 10).await.unwrap();
+            match claimed.claims.is_empty() {
+                true => match claimed.next_due {
+                    Some(due) => break due,
+                    None => tokio::time::sleep(Duration::from_millis(1)).await,
+                },
+                false => panic!("it has not settled"),
+            }
+        };
+        assert!((before + 60_000..=after + 60_000).contains(&due));
+    }
+}
