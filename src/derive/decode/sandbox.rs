@@ -6,9 +6,8 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// What the program itself takes of its address space, with its libraries and the picture's file,
-/// bytes.
-const PROGRAM: u64 = 1 << 30;
+/// What the picture's file and the stacks of threads take of the address space, bytes.
+const BESIDE: u64 = 384 << 20;
 
 /// Closes what was inherited but for standard input, output and error: a daemon has a mount open.
 pub(super) fn close_descriptors() {
@@ -21,7 +20,10 @@ pub(super) fn enter(memory: u64) -> io::Result<()> {
     let none = |resource| setrlimit(resource, limit(0));
     none(Resource::Core)?;
     none(Resource::Fsize)?;
-    setrlimit(Resource::As, limit(memory.saturating_add(PROGRAM)))?;
+    setrlimit(
+        Resource::As,
+        limit(memory.saturating_add(BESIDE + program()?)),
+    )?;
     let filter = SeccompFilter::new(
         CALLS
             .iter()
@@ -39,6 +41,14 @@ pub(super) fn enter(memory: u64) -> io::Result<()> {
         .map_err(io::Error::other)?;
     // Also gives up the rights that a set-uid program would bring.
     seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+/// What the program and its libraries take of the address space now, bytes.
+fn program() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let size = size.and_then(|size| size.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(size.ok_or(io::ErrorKind::InvalidData)? << 10)
 }
 
 /// The kernel ends the process (SIGXCPU) when it has used this much processor time from now on.

@@ -74,6 +74,8 @@ impl Helper {
             // No credentials, and no directory that it would keep busy.
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "LD_LIBRARY_PATH"))
+            // Each pool of glibc's takes much of the address space, which is limited.
+            .env("MALLOC_ARENA_MAX", "1")
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
