@@ -217,10 +217,11 @@ async fn original(remote: &dyn Remote, key: &Key, file: &Proved, full: bool) -> 
         Ok(None) => return Some(Finding::Missing { key: key.clone() }),
         Err(error) => return Some(unknown(key, &error)),
     };
-    if info.size != file.size {
+    if info.content_size() != file.size {
         return different(format!(
             "it has {} bytes, {} were delivered",
-            info.size, file.size
+            info.content_size(),
+            file.size
         ));
     }
     let same_etag = info.etag.is_some() && info.etag == file.etag;

@@ -149,7 +149,10 @@ fn a_batch_goes_on_over_the_death_of_the_daemon() {
     let running =
         "SELECT total_folders, successful_uploads, failed_uploads, status, end_time IS NULL
                    FROM upload_batches";
-    assert_eq!(sqlite(&rig, running), "1|0|0|running|1");
+    // The views follow within half a second.
+    eventually("the batch is in the view", || {
+        sqlite(&rig, running) == "1|0|0|running|1"
+    });
     rig.kill();
     mount(&rig, &["--settle", "300"]);
     write(&rig, "b/file", "too");

@@ -951,6 +951,7 @@ fn put(name: &str, content: &str) -> Put {
         hash: blake3::hash(content.as_bytes()),
         body: Body::Bytes(content.to_owned().into()),
         content_type: "text/plain".to_owned(),
+        decoded: None,
         metadata: Vec::new(),
     }
 }

@@ -7,13 +7,16 @@ mod faults;
 mod s3;
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use faults::{Fault, Proxy, is_part};
 use outboxfs::path::RelPath;
-use outboxfs::remote::{Artifact, Body, Key, Put, Remote, RemoteErrorKind, open_with};
+use outboxfs::remote::{
+    Artifact, Body, Key, Put, Remote, RemoteError, RemoteErrorKind, StoredPart, Unfinished,
+    UploadNotes, open_with,
+};
 use url::Url;
 
 const MIB: usize = 1 << 20;
@@ -136,17 +139,19 @@ async fn a_large_file_goes_on_where_it_was_broken_off() {
         return;
     };
     let content = noise(40 * MIB, 2);
-    let token = broken_off(&server, "large", &content, 2).await;
+    let unfinished = broken_off(&server, "large", &content, 2).await;
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
     let remote = open(&server, &proxy).await;
     let large = put("large", content.clone());
-    let again = |_| panic!("began anew");
-    let done = remote.put_resumable(large, Some(&token), &again).await;
+    let notes = Noted::default();
+    let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
     done.unwrap();
+    assert_eq!(notes.began.load(Ordering::Relaxed), 0, "began anew");
+    assert_eq!(notes.said(), ["completed"]);
     assert_eq!(parts.load(Ordering::Relaxed), 3, "of 5 parts 2 were there");
     assert!(read(&server, "large").await == content);
-    assert_eq!(unfinished(&server).await, 0);
+    assert_eq!(uploads(&server).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,14 +159,15 @@ async fn an_upload_of_other_content_is_not_gone_on_with() {
     let Some(server) = s3::Server::seaweedfs() else {
         return;
     };
-    let token = broken_off(&server, "large", &noise(40 * MIB, 3), 2).await;
+    let unfinished = broken_off(&server, "large", &noise(40 * MIB, 3), 2).await;
     // The same size, so that only the bytes of the parts tell.
     let content = noise(40 * MIB, 4);
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
     let remote = open(&server, &proxy).await;
     let large = put("large", content.clone());
-    let done = remote.put_resumable(large, Some(&token), &|_| {}).await;
+    let notes = Noted::default();
+    let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
     done.unwrap();
     assert_eq!(parts.load(Ordering::Relaxed), 5);
     assert!(read(&server, "large").await == content);
@@ -173,21 +179,18 @@ async fn an_upload_that_the_service_forgot_begins_anew() {
         return;
     };
     let content = noise(40 * MIB, 5);
-    let token = broken_off(&server, "large", &content, 2).await;
+    let unfinished = broken_off(&server, "large", &content, 2).await;
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
     let remote = open(&server, &proxy).await;
-    remote.abandon(&token).await.unwrap();
-    assert_eq!(unfinished(&server).await, 0);
-    remote.abandon(&token).await.unwrap();
-    let began = AtomicUsize::new(0);
+    remote.abandon(&unfinished.name).await.unwrap();
+    assert_eq!(uploads(&server).await, 0);
+    remote.abandon(&unfinished.name).await.unwrap();
+    let notes = Noted::default();
     let large = put("large", content.clone());
-    let count = |_| {
-        began.fetch_add(1, Ordering::Relaxed);
-    };
-    let done = remote.put_resumable(large, Some(&token), &count).await;
+    let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
     done.unwrap();
-    assert_eq!(began.into_inner(), 1);
+    assert_eq!(notes.began.load(Ordering::Relaxed), 1);
     assert!(read(&server, "large").await == content);
 }
 
@@ -201,17 +204,99 @@ async fn an_upload_that_was_completed_meanwhile_is_done() {
     let proxy = counting_parts(&server, parts.clone());
     let remote = open(&server, &proxy).await;
     let large = put("large", noise(20 * MIB, 6));
-    let named = std::sync::Mutex::new(String::new());
-    let began = |token| *named.lock().unwrap() = token;
-    let first = remote.put_resumable(large.clone(), None, &began).await;
-    let token = named.into_inner().unwrap();
-    let second = remote.put_resumable(large, Some(&token), &|_| {}).await;
+    let notes = Noted::default();
+    let first = remote.put_resumable(large.clone(), None, &notes).await;
+    let unfinished = notes.unfinished();
+    let second = remote.put_resumable(large, Some(&unfinished), &notes).await;
     assert_eq!(first.unwrap(), second.unwrap());
     assert_eq!(parts.load(Ordering::Relaxed), 3);
 }
 
-/// Uploads through a line that dies after some parts; returns what the upload was named.
-async fn broken_off(server: &s3::Server, name: &str, content: &[u8], parts: usize) -> String {
+/// Credentials that may store and not list parts: then the notes alone tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_list_parts_the_notes_are_gone_by_once() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let content = noise(40 * MIB, 7);
+    for forgotten in [false, true] {
+        let unfinished = broken_off(&server, "large", &content, 2).await;
+        if forgotten {
+            open(&server, &counting_parts(&server, Arc::default()))
+                .await
+                .abandon(&unfinished.name)
+                .await
+                .unwrap();
+        }
+        let parts = Arc::new(AtomicUsize::new(0));
+        let count = parts.clone();
+        let proxy = Proxy::start(
+            &server.endpoint,
+            Box::new(move |request| {
+                if is_part(request) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                let query = request.uri().query().unwrap_or_default();
+                let lists = request.method() == "GET" && query.contains("uploadId=");
+                lists.then_some(Fault::Denied)
+            }),
+        );
+        let remote = open(&server, &proxy).await;
+        let (large, notes) = (put("large", content.clone()), Noted::default());
+        let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
+        if forgotten {
+            done.unwrap_err();
+            assert_eq!(notes.said(), ["given up"]);
+        } else {
+            done.unwrap();
+            assert_eq!(parts.load(Ordering::Relaxed), 3, "of 5 parts 2 were there");
+            assert!(read(&server, "large").await == content);
+        }
+        assert_eq!(uploads(&server).await, 0);
+    }
+}
+
+/// What a daemon would keep in its journal.
+#[derive(Default)]
+struct Noted {
+    began: AtomicUsize,
+    unfinished: Mutex<Unfinished>,
+    ends: Mutex<Vec<&'static str>>,
+}
+
+impl Noted {
+    fn unfinished(&self) -> Unfinished {
+        self.unfinished.lock().unwrap().clone()
+    }
+
+    fn said(&self) -> Vec<&'static str> {
+        self.ends.lock().unwrap().clone()
+    }
+}
+
+#[async_trait::async_trait]
+impl UploadNotes for Noted {
+    async fn began(&self, name: String) -> Result<(), RemoteError> {
+        self.began.fetch_add(1, Ordering::Relaxed);
+        self.unfinished.lock().unwrap().name = name;
+        Ok(())
+    }
+
+    fn stored(&self, part: StoredPart) {
+        self.unfinished.lock().unwrap().parts.push(part);
+    }
+
+    async fn completed(&self) {
+        self.ends.lock().unwrap().push("completed");
+    }
+
+    async fn given_up(&self) {
+        self.ends.lock().unwrap().push("given up");
+    }
+}
+
+/// Uploads through a line that dies after some parts; returns what was noted of the upload.
+async fn broken_off(server: &s3::Server, name: &str, content: &[u8], parts: usize) -> Unfinished {
     let sent = AtomicUsize::new(0);
     let dies = move |request: &_| {
         let dead = sent.load(Ordering::Relaxed) >= parts;
@@ -220,12 +305,12 @@ async fn broken_off(server: &s3::Server, name: &str, content: &[u8], parts: usiz
     };
     let proxy = Proxy::start(&server.endpoint, Box::new(dies));
     let remote = open(server, &proxy).await;
-    let named = std::sync::Mutex::new(String::new());
+    let notes = Noted::default();
     let large = put(name, content.to_vec());
-    let began = |token| *named.lock().unwrap() = token;
-    let error = remote.put_resumable(large, None, &began).await.unwrap_err();
+    let error = remote.put_resumable(large, None, &notes).await.unwrap_err();
     assert!(error.may_pass(), "{error}");
-    named.into_inner().unwrap()
+    assert!(notes.said().is_empty());
+    notes.unfinished()
 }
 
 fn counting_parts(server: &s3::Server, parts: Arc<AtomicUsize>) -> Proxy {
@@ -239,7 +324,7 @@ fn counting_parts(server: &s3::Server, parts: Arc<AtomicUsize>) -> Proxy {
 }
 
 /// Multipart uploads that the server still holds parts of.
-async fn unfinished(server: &s3::Server) -> usize {
+async fn uploads(server: &s3::Server) -> usize {
     let list = server.client().list_multipart_uploads().bucket(s3::BUCKET);
     list.send().await.unwrap().uploads().len()
 }
@@ -320,6 +405,7 @@ fn put(name: &str, content: Vec<u8>) -> Put {
         body,
         content_type: "application/octet-stream".to_owned(),
         hash,
+        decoded: None,
         metadata: Vec::new(),
     }
 }

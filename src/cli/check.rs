@@ -1,11 +1,12 @@
 //! `outboxfs check`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Error, FAILED, say};
 use crate::config::{RemoteUrl, RowsUrl};
 use crate::path::RelPath;
-use crate::remote::{self, Artifact, Body, Key, Listed, Put, Remote, RemoteError};
+use crate::remote::{self, Artifact, Body, Environment, Key, Listed, Put, Remote, RemoteError};
 use crate::rows;
 use crate::status::one_line;
 
@@ -29,6 +30,14 @@ pub struct CheckArgs {
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
     remote: RemoteUrl,
 
+    /// A `.env` file with the remote's secrets, as for mount and push.
+    #[arg(long, value_name = "FILE", env = "OUTBOXFS_ENV_FILE", hide_env = true)]
+    env_file: Option<PathBuf>,
+
+    /// Certificates that the remote is trusted by, as for mount and push.
+    #[arg(long, value_name = "FILE", env = "OUTBOXFS_CA_FILE", hide_env = true)]
+    ca_file: Option<PathBuf>,
+
     /// The row sink, as for mount and push.
     #[arg(long, value_name = "URL", env = "OUTBOXFS_ROWS", hide_env = true)]
     rows: Option<RowsUrl>,
@@ -38,7 +47,16 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
     let works = runtime.block_on(async {
-        let remote = remote::open(args.remote.as_url())
+        let mut environment = Environment::process();
+        if let Some(file) = &args.env_file {
+            environment = environment
+                .with_file(file)
+                .map_err(|error| failed(&error))?;
+        }
+        if let Some(file) = &args.ca_file {
+            environment = environment.with_ca_file(file);
+        }
+        let remote = remote::open_with(args.remote.as_url(), &environment)
             .await
             .map_err(|error| failed(&error))?;
         let works = check_remote(remote.as_ref()).await;
@@ -62,6 +80,7 @@ async fn check_remote(remote: &dyn Remote) -> bool {
         body: Body::Bytes(content[..].into()),
         content_type: "text/plain".to_owned(),
         hash: blake3::hash(content),
+        decoded: None,
         metadata: Vec::new(),
     };
     let stored = async {

@@ -61,6 +61,7 @@ impl Offline {
             priority: Globs::new(&priority).map_err(|error| failed(&error))?,
             thumbnails: Vec::new(),
             batches: journal::BatchLimits::default(),
+            remote: None,
         })
         .map_err(|error| failed(&error))?;
         Ok(Self {

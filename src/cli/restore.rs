@@ -77,7 +77,7 @@ fn restore(tree: &Tree, path: &Path, settings: &Settings) -> Result<u64, Error> 
     let offline = Offline::open(tree, journal, settings.clone())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
     runtime.block_on(async {
-        let remote = remote::open(&offline.settings.remote)
+        let remote = remote::open_configured(&offline.settings)
             .await
             .map_err(|error| failed(&error))?;
         let restored = suspect::restore(

@@ -86,7 +86,7 @@ pub fn run(args: VerifyArgs) -> Result<ExitCode, Error> {
     };
     let json = args.json;
     let (report, remote) = runtime.block_on(async {
-        let remote = remote::open(&settings.remote)
+        let remote = remote::open_configured(&settings)
             .await
             .map_err(|error| failed(&error))?;
         let described = remote.describe();

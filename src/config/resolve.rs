@@ -11,6 +11,7 @@ use super::{
     Bytes, ConfigError, Hours, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Span,
     Workers, pictures,
 };
+use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
 use crate::glob::Globs;
 use crate::journal::BatchLimits;
@@ -32,10 +33,18 @@ pub struct MountSettings {
     /// Where it is mounted; canonical; equal to `directory` if it is mounted over itself.
     pub mountpoint: PathBuf,
     pub remote: Url,
+    /// Where the remote's secrets are, beside the environment; absolute, as all paths here.
+    pub env_file: Option<PathBuf>,
+    /// What the remote's certificate may be signed by, beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// What is sent gzip-encoded.
+    pub compress: Globs,
     /// For [`crate::rows::open`]; empty if no rows are wanted.
     pub rows: Vec<String>,
     pub row_columns: Vec<PromotedColumn>,
     pub folder_pattern: Option<FolderPattern>,
+    /// Which file tells of its folder, and how.
+    pub stats: StatsRules,
     pub journal: PathBuf,
     /// Uploads at a time, 1 to 256.
     pub workers: usize,
@@ -128,6 +137,20 @@ pub fn resolve(
     for file in rows.iter().filter_map(RowsUrl::file) {
         inside.refuse(&real_path(&file), "rows database", "--rows URL")?;
     }
+    let stats = stats_rules(
+        settings.stats_file,
+        settings.status_fields,
+        settings.pass_words,
+        settings.fail_words,
+    );
+    let compress = Globs::new(&settings.compress.unwrap_or_default()).map_err(ConfigError)?;
+    if !compress.is_empty() && remote.directory().is_some() {
+        return Err(ConfigError(
+            "--compress is for S3 remotes, whose objects say how they are encoded; the files of a \
+             directory do not"
+                .to_owned(),
+        ));
+    }
     let columns = settings.columns.unwrap_or_default();
     let columns = columns
         .iter()
@@ -142,7 +165,11 @@ pub fn resolve(
             .map(|pattern| FolderPattern::parse(&pattern))
             .transpose()
             .map_err(of_rows)?,
+        stats: stats.map_err(ConfigError)?,
         remote: remote.as_url().clone(),
+        env_file: settings.env_file.as_deref().map(real_path),
+        ca_file: settings.ca_file.as_deref().map(real_path),
+        compress,
         journal,
         workers: settings.workers.unwrap_or(WORKERS).get() as usize,
         settle: Duration::from_millis(settings.settle.unwrap_or(SETTLE).get() as u64),
@@ -165,6 +192,22 @@ pub fn resolve(
         directory,
         mountpoint,
     })
+}
+
+fn stats_rules(
+    file: Option<String>,
+    fields: Option<Vec<String>>,
+    pass: Option<Vec<String>>,
+    fail: Option<Vec<String>>,
+) -> Result<StatsRules, String> {
+    let mut rules = StatsRules::default();
+    if let Some(file) = file {
+        rules = rules.with_file(&file)?;
+    }
+    if let Some(fields) = fields {
+        rules = rules.with_fields(&fields)?;
+    }
+    rules.with_words(pass, fail)
 }
 
 fn bwlimit(limit: Option<Bytes>) -> Result<Option<u64>, ConfigError> {
@@ -331,6 +374,28 @@ mod tests {
         assert_eq!(settings.rows, ["sqlite:/r/rows.db"]);
         let rows = "remote = 's3://b/p'\nrows = ['jsonl:/r/rows', 'postgres://rig@db/lab']";
         assert_eq!(world.resolve(rows).unwrap().rows.len(), 2);
+    }
+
+    #[test]
+    fn statistics_have_the_name_and_words_that_are_given() {
+        let world = World::new();
+        let stats = world
+            .resolve("stats-file = 'r.json'\npass-words = 'gut'")
+            .unwrap()
+            .stats;
+        assert!(stats.is_stats(b"r.json") && !stats.is_stats(b"stats.json"));
+        for (toml, why) in [
+            ("stats-file = 'a/r.json'", "a name without a path"),
+            ("status-fields = ['$.a..b']", "a name is empty"),
+            (
+                "pass-words = ['x', 'failed']",
+                "'failed' cannot mean pass and fail",
+            ),
+            ("fail-words = ''", "is empty"),
+        ] {
+            let error = world.refusal(toml);
+            assert!(error.contains(why), "{toml}: {error}");
+        }
     }
 
     #[test]

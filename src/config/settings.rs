@@ -26,6 +26,33 @@ pub struct Settings {
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
     pub remote: Option<RemoteUrl>,
 
+    /// A file of NAME=value lines (a `.env` file) with the remote's secrets; what is in the environment
+    /// goes before it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_ENV_FILE",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub env_file: Option<PathBuf>,
+
+    /// A PEM file with certificates that the remote is trusted by, beside the system's.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OUTBOXFS_CA_FILE",
+        hide_env = true,
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub ca_file: Option<PathBuf>,
+
+    /// Send what matches this glob (rules of .gitignore) gzip-encoded, if that makes it smaller; may
+    /// be given several times. For S3.
+    #[arg(long, value_name = "GLOB", env = "OUTBOXFS_COMPRESS", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub compress: Option<Vec<String>>,
+
     /// Where a row for each folder with pictures or a stats.json goes: sqlite:/path/rows.db,
     /// postgres://user@host/database, postgrest+https://host/rest/v1/table, csv:/path/rows.csv or
     /// jsonl:/path/rows.jsonl; may be given several times. The password for PostgreSQL comes from
@@ -44,6 +71,52 @@ pub struct Settings {
         hide_env = true
     )]
     pub folder_pattern: Option<String>,
+
+    /// The file in a folder that says what was measured there, a JSON object. [default: stats.json]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OUTBOXFS_STATS_FILE",
+        hide_env = true
+    )]
+    pub stats_file: Option<String>,
+
+    /// Where in it the outcome of the test stands: names of members, or paths such as
+    /// $.summary.verdict, separated by commas; the first that says pass or fail decides.
+    /// [default: status,test_status,result,passed,ok]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "OUTBOXFS_STATUS_FIELDS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_several")]
+    pub status_fields: Option<Vec<String>>,
+
+    /// Words that mean pass there, beside true, whatever their case.
+    /// [default: pass,passed,ok,success,succeeded,true,yes]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        env = "OUTBOXFS_PASS_WORDS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_several")]
+    pub pass_words: Option<Vec<String>>,
+
+    /// Words that mean fail there, beside false; all others mean unknown.
+    /// [default: fail,failed,failure,error,nok,ng,false,no]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        env = "OUTBOXFS_FAIL_WORDS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_several")]
+    pub fail_words: Option<Vec<String>>,
 
     /// Members of stats.json that become columns, in the configuration file only:
     /// columns = { voltage = "$.power.voltage number" }.
@@ -224,8 +297,15 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         Self {
             remote: self.remote.or(weaker.remote),
+            env_file: self.env_file.or(weaker.env_file),
+            ca_file: self.ca_file.or(weaker.ca_file),
+            compress: self.compress.or(weaker.compress),
             rows: self.rows.or(weaker.rows),
             folder_pattern: self.folder_pattern.or(weaker.folder_pattern),
+            stats_file: self.stats_file.or(weaker.stats_file),
+            status_fields: self.status_fields.or(weaker.status_fields),
+            pass_words: self.pass_words.or(weaker.pass_words),
+            fail_words: self.fail_words.or(weaker.fail_words),
             columns: self.columns.or(weaker.columns),
             journal: self.journal.or(weaker.journal),
             workers: self.workers.or(weaker.workers),

@@ -11,6 +11,7 @@ pub(super) struct Alarms {
     pub large: Notify,
     pub rows: Notify,
     pub deletions: Notify,
+    pub uploads: Notify,
     /// Draining: nothing settles any more.
     hurried: watch::Sender<bool>,
 }
@@ -18,7 +19,14 @@ pub(super) struct Alarms {
 impl Alarms {
     /// The journal has new work.
     pub(super) fn ring(&self) {
-        for bell in [&self.small, &self.large, &self.rows, &self.deletions] {
+        let bells = [
+            &self.small,
+            &self.large,
+            &self.rows,
+            &self.deletions,
+            &self.uploads,
+        ];
+        for bell in bells {
             bell.notify_one();
         }
     }

@@ -76,13 +76,13 @@ async fn compare(
     object: ObjectInfo,
 ) -> Result<Verdict, RemoteError> {
     let mut hash = object.blake3;
-    if hash.is_none() && object.size == loaded.stat.size {
+    if hash.is_none() && object.content_size() == loaded.stat.size {
         // Put there by something else than this program, which may have been a predecessor.
         let mut hasher = blake3::Hasher::new();
         context.remote.get(&original(claim), &mut hasher).await?;
         hash = Some(hasher.finalize());
     }
-    if object.size == loaded.stat.size && hash == Some(loaded.hash) {
+    if object.content_size() == loaded.stat.size && hash == Some(loaded.hash) {
         return Ok(Verdict::Arrived(Proof { etag: object.etag }));
     }
     let newer = object

@@ -4,7 +4,7 @@
 //! journal ──claim──▶ lane (small, large) ──▶ one task a file: load, put original, put thumbnail
 //!    ▲                                                        │ outcome
 //!    └────── settle ◀── settler: syncfs, then the group ◀─────┘
-//! journal ──claim──▶ row writer: build, upsert, settle
+//! journal ──claim──▶ row builder ──batch──▶ row writer: upsert, settle
 //! ```
 //!
 //! Threads and tasks, their bounds and ends:
@@ -15,15 +15,18 @@
 //! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] says; beside them up to 64 that wait for their thumbnails | each by itself |
 //! | thumbnails | one thread a core, niced, one job a file; each with a process for C decoders | with [`Delivery`] |
 //! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
-//! | row writer | one task | on stop |
+//! | row writer | one task; makes a batch while the sink takes another | on stop |
 //! | deleter | one task, and four more with a batch each, with `sync_deletes` | on stop, after the batches |
+//! | leftover uploads | one task: gives up what was begun and nobody goes on with | on stop, after a last look |
 //! | health | one task: probes a remote that is away | on stop |
 //!
-//! Bytes in memory: files up to [`load::IN_MEMORY`], altogether at most [`load::BUDGET`].
+//! Bytes in memory: files up to [`load::IN_MEMORY`], altogether at most [`load::BUDGET`],
+//! and what is compressed of them beside.
 
 mod alarm;
 mod backoff;
 mod busy;
+mod compress;
 mod copy;
 mod deleter;
 mod doubt;
@@ -37,10 +40,12 @@ mod load;
 mod open;
 mod pictures;
 mod progress;
+mod row_builder;
 mod row_writer;
 mod send;
 mod settler;
 mod thumbnails;
+mod uploads;
 mod way;
 
 use std::os::fd::OwnedFd;
@@ -57,7 +62,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Hours;
+use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
+use crate::glob::Globs;
 use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
 use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
@@ -81,8 +88,12 @@ pub struct Options {
     /// The mount's settle time: how long to wait after a wake-up before anything can be due.
     pub settle: Duration,
     pub pictures: Pictures,
+    /// What is sent gzip-encoded.
+    pub compress: Globs,
     /// Whether what is deleted here is deleted at the remote, with the rows of folders.
     pub sync_deletes: bool,
+    /// Which file tells of its folder, and how.
+    pub stats: StatsRules,
     /// Name of the machine, for rows.
     pub host: String,
     /// Told of every attempt, for people and programs.
@@ -183,6 +194,7 @@ impl Delivery {
             tokio::spawn(lane::run(context.clone(), Lane::Small, outcomes.clone())),
             tokio::spawn(lane::run(context.clone(), Lane::Large, outcomes)),
             tokio::spawn(health::run(context.clone())),
+            tokio::spawn(uploads::run(context.clone())),
         ];
         if context.options.sync_deletes {
             tasks.push(tokio::spawn(deleter::run(context.clone())));

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::compress::{self, Encoded};
 use super::doubt::{self, Verdict};
 use super::gate::Held;
 use super::load::{LoadError, Loaded, load};
-use super::{Context, copy, thumbnails};
+use super::{Context, copy, thumbnails, uploads};
 use crate::journal::{Delivered, FileClaim, FileOutcome, FileStat, Kind, now_ms};
 use crate::remote::{Artifact, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
 
@@ -169,14 +170,20 @@ async fn put_original(
             return Ok(proof.etag);
         }
     }
+    let Encoded {
+        body,
+        hash,
+        decoded,
+    } = compress::encode(context, &claim.path, loaded).await?;
     let put = Put {
         key: Key::new(Artifact::Original, &claim.path),
-        body: loaded.body.clone(),
+        body,
         content_type: media_type(claim.path.name(), &loaded.head),
-        hash: loaded.hash,
+        hash,
+        decoded,
         metadata: vec![("mtime", mtime_text(loaded.stat.mtime_ns))],
     };
-    Ok(context.remote.put(put).await?.etag)
+    Ok(uploads::put(context, claim, put).await?.etag)
 }
 
 /// Arrivals open the gate, and those of small files tell how quickly the remote answers.
@@ -207,7 +214,14 @@ async fn failed(context: &Context, claim: &FileClaim, error: RemoteError) -> Fil
                 due: now_ms() + wait.as_millis() as i64,
             }
         }
-        RemoteErrorKind::Transient => retry_or_fail(context, claim, error.to_string()),
+        RemoteErrorKind::Transient => match retry_or_fail(context, claim, error.to_string()) {
+            FileOutcome::Retry { error: text, due } => {
+                let asked = error.retry_after.unwrap_or_default().as_millis() as i64;
+                let due = due.max(now_ms() + asked);
+                FileOutcome::Retry { error: text, due }
+            }
+            outcome => outcome,
+        },
         RemoteErrorKind::Permanent => {
             // Is it this file, or everything: revoked credentials, a bucket that is gone?
             match context.remote.probe().await {

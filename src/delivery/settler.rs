@@ -29,7 +29,8 @@ const HURRIED: Duration = Duration::from_millis(100);
 /// Ends when all lanes and files have.
 pub(super) async fn run(context: Arc<Context>, mut outcomes: mpsc::Receiver<Settlement>) {
     let mut group = Vec::new();
-    let mut synced = Instant::now() - INTERVAL;
+    let now = Instant::now();
+    let mut synced = now.checked_sub(INTERVAL).unwrap_or(now);
     while outcomes.recv_many(&mut group, BACKLOG).await > 0 {
         gather(&context, &mut outcomes, &mut group, synced).await;
         make_durable(&context, &mut group).await;

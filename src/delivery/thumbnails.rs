@@ -94,6 +94,7 @@ async fn put(
         key: Key::below(folder, &claim.path),
         hash: blake3::hash(&thumbnail.bytes),
         body: Body::Bytes(thumbnail.bytes.into()),
+        decoded: None,
         content_type: thumbnail.format.media_type().into(),
         metadata: vec![
             ("width", thumbnail.width.to_string()),

@@ -61,9 +61,13 @@ impl Arrivals {
 }
 
 impl Change {
-    /// Whether it fits into a line.
+    /// Whether it fits into a line: it is of one name.
     pub(super) fn can_arrive(&self) -> bool {
-        matches!(self, Self::Written { .. } | Self::Opening { .. })
+        match self {
+            Self::Written { stat, .. } => stat.links <= 1,
+            Self::Opening { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -89,7 +93,7 @@ impl Store {
         let (id, at) = (self.arrivals.last_id + 1, now_ms());
         self.conn
             .prepare_cached(
-                "INSERT INTO arrival (id, at, path, size, mtime_ns, inode, links) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO arrival (id, at, path, size, mtime_ns, inode) VALUES (?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 id,
@@ -98,7 +102,6 @@ impl Store {
                 stat.map(|stat| stat.size as i64),
                 stat.map_or(0, |stat| stat.mtime_ns),
                 stat.map_or(0, |stat| stat.inode as i64),
-                stat.map_or(0, |stat| stat.links as i64),
             ])?;
         let now = Instant::now();
         let arrivals = &mut self.arrivals;
@@ -165,9 +168,7 @@ impl Store {
     pub(super) fn find_arrivals(&mut self) -> Result<(), JournalError> {
         let lines: VecDeque<Arrival> = self
             .conn
-            .prepare_cached(
-                "SELECT id, at, path, size, mtime_ns, inode, links FROM arrival ORDER BY id",
-            )?
+            .prepare_cached("SELECT id, at, path, size, mtime_ns, inode FROM arrival ORDER BY id")?
             .query_map([], |row| {
                 let path = RelPath::parse(&row.get::<_, Vec<u8>>(2)?).unwrap_or_default();
                 let change = match row.get::<_, Option<i64>>(3)? {
@@ -178,7 +179,7 @@ impl Store {
                             size: size as u64,
                             mtime_ns: row.get(4)?,
                             inode: row.get::<_, i64>(5)? as u64,
-                            links: row.get::<_, i64>(6)? as u64,
+                            links: 1,
                         },
                     },
                 };
@@ -221,6 +222,7 @@ mod tests {
             sync_deletes: false,
             priority: Globs::default(),
             batches: BatchLimits::default(),
+            remote: None,
         })
         .unwrap()
     }
@@ -249,7 +251,8 @@ mod tests {
     fn count(journal: &Path, table: &str) -> u64 {
         let conn = rusqlite::Connection::open(journal).unwrap();
         let count = format!("SELECT count(*) FROM {table}");
-        conn.query_row(&count, [], |row| row.get(0)).unwrap()
+        conn.query_row(&count, [], |row| row.get::<_, i64>(0))
+            .unwrap() as u64
     }
 
     /// What is on disk at this moment, as a killed daemon leaves it.

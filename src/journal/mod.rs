@@ -9,9 +9,13 @@ mod arrival;
 mod batch;
 mod boot;
 mod change;
+#[cfg(test)]
+mod cost;
 mod damage;
+mod fault;
 mod found;
 mod gone_row;
+mod other_remote;
 mod proof;
 mod queue;
 mod retry;
@@ -21,6 +25,7 @@ mod store;
 mod stray;
 mod suspect;
 mod tree;
+mod upload;
 mod view;
 mod writer;
 mod writing;
@@ -34,6 +39,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 pub use batch::Batch;
 pub use change::{Change, Entry, FileStat};
+pub use fault::Fault;
 pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
@@ -42,6 +48,7 @@ pub use share::BatchLimits;
 pub use stray::{Deletion, DeletionOutcome, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
+pub use upload::{Unfinished, UploadId, UploadPart};
 pub use view::{CopySource, DeliveredFile, Known, Meta, Totals, View};
 pub use writing::Writing;
 
@@ -132,6 +139,9 @@ pub struct Options {
     pub thumbnails: Vec<String>,
     /// How much is claimed in one go.
     pub batches: BatchLimits,
+    /// Where it is delivered to, as [`crate::remote::place`] names it; `None` for who delivers
+    /// nothing. If that is another remote than before, everything is due again.
+    pub remote: Option<String>,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -168,6 +178,11 @@ impl Journal {
     /// is to be found under a path holds it for reading. Never held while waiting for an answer.
     pub fn names(&self) -> &RwLock<()> {
         &self.0.names
+    }
+
+    /// Whether it can be written.
+    pub fn fault(&self) -> &Arc<Fault> {
+        self.0.writer.fault()
     }
 
     /// What is open for writing.
@@ -458,6 +473,14 @@ enum Op {
         limit: usize,
     },
     SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
+    BeginUpload(upload::Begun),
+    PartStored {
+        upload: UploadId,
+        part: UploadPart,
+    },
+    UploadCompleted(UploadId),
+    EndUpload(UploadId),
+    Leftovers,
     Hurry,
     BeginScan(RelPath),
     Scanned(ScannedFolder),
@@ -478,5 +501,7 @@ enum Answer {
     Rows(Claimed<RowClaim>),
     GoneRows(Claimed<GoneRow>),
     Deletions(Claimed<Deletion>),
+    Upload(UploadId),
+    Leftovers(Vec<Unfinished>),
     Count(u64),
 }

@@ -33,6 +33,8 @@ CREATE TABLE meta (
     -- Folders at the remote, a line each, that thumbnails of further sizes were ever delivered to:
     -- what is deleted is deleted there too.
     thumbnails TEXT    NOT NULL DEFAULT '',
+    -- What `delivered` is said of, without how to get there; NULL: nothing was delivered yet.
+    remote     TEXT,
     paused     INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is claimed until somebody says so
     syncs      INTEGER NOT NULL DEFAULT 0   -- written by fsync, so that its commit has a page to sync
 );
@@ -92,15 +94,14 @@ CREATE INDEX file_without_thumbnail ON file (delivered_at) WHERE thumbnail = 2;
 
 -- Closed files that are written down and not yet taken into the tables around: those of the last
 -- moments, in the order in which they were closed. A close waits for a line here, and the rest is done
--- for many at once, before they are due.
+-- for many at once, before they are due. Files of one name only: hard links need the tables.
 CREATE TABLE arrival (
     id        INTEGER PRIMARY KEY,
     at        INTEGER NOT NULL,
     path      BLOB    NOT NULL,
     size      INTEGER,                      -- NULL: not closed yet, but about to be written in place
     mtime_ns  INTEGER NOT NULL,
-    inode     INTEGER NOT NULL,
-    links     INTEGER NOT NULL
+    inode     INTEGER NOT NULL
 );
 
 -- What has still to be done: one row a file whose version is not delivered. Small when all is well.
@@ -172,6 +173,27 @@ CREATE TABLE gone_row (
 );
 CREATE INDEX gone_row_due ON gone_row (due_at) WHERE state = 0;
 CREATE INDEX gone_row_troubled ON gone_row (failed_at) WHERE error IS NOT NULL;
+
+-- Uploads in parts that the remote has begun for us, and neither completed nor given up: they are gone
+-- on with after a crash. What is for a path that has no work any more is given up at the remote too.
+CREATE TABLE upload (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    path      BLOB    NOT NULL,             -- of the file, where it was when it was claimed
+    version   INTEGER NOT NULL,             -- of it
+    hash      BLOB    NOT NULL,             -- BLAKE3 of the content that is sent
+    name      TEXT    NOT NULL,             -- what the remote calls the upload; holds the size of parts
+    began_at  INTEGER NOT NULL,
+    -- 1: the remote has made an object of it; there is nothing to give up.
+    completed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX upload_path ON upload (path);
+CREATE TABLE upload_part (
+    upload_id INTEGER NOT NULL REFERENCES upload (id) ON DELETE CASCADE,
+    number    INTEGER NOT NULL,
+    etag      TEXT,                         -- the remote's
+    checksum  TEXT    NOT NULL,             -- that went with it
+    PRIMARY KEY (upload_id, number)
+) WITHOUT ROWID;
 
 -- Files and folders that are to be scanned with all below them, or are being scanned now. Empty:
 -- scans are through. A scan that is interrupted begins anew: what it has recorded it knows.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::rows::FolderId;
-use super::store::check_identity;
+use super::store::{check_identity, plan_once};
 use super::{FileId, JournalError, Kind};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
@@ -64,6 +64,8 @@ pub struct Meta {
     pub priority: String,
     /// Folders at the remote that thumbnails of further sizes were ever delivered to.
     pub thumbnails: Vec<String>,
+    /// What it tells of, as [`crate::remote::place`] names it; `None` before anything was delivered.
+    pub remote: Option<String>,
 }
 
 /// A file as the scan needs it.
@@ -134,6 +136,7 @@ impl View {
         .map_err(unusable)?;
         conn.busy_timeout(std::time::Duration::from_secs(5))
             .map_err(unusable)?;
+        plan_once(&conn).map_err(unusable)?;
         check_identity(&conn, path)?;
         Ok(Self { conn })
     }
@@ -141,7 +144,8 @@ impl View {
     pub fn meta(&self) -> Result<Meta, JournalError> {
         use std::os::unix::ffi::OsStringExt;
         Ok(self.conn.query_row(
-            "SELECT directory, mount_id, mounted_at, has_rows, sync_deletes, priority, thumbnails
+            "SELECT directory, mount_id, mounted_at, has_rows, sync_deletes, priority, thumbnails,
+                 remote
              FROM meta",
             [],
             |row| {
@@ -158,6 +162,7 @@ impl View {
                         .lines()
                         .map(str::to_owned)
                         .collect(),
+                    remote: row.get(7)?,
                 })
             },
         )?)

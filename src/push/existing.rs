@@ -15,7 +15,7 @@ use super::Events;
 use crate::path::RelPath;
 use crate::remote::{
     Artifact, Body, Copy, Each, Key, Listed, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
-    Sink,
+    Sink, Unfinished, UploadNotes,
 };
 
 /// A listing costs one request for so many objects; before one in so many files is new, it does not
@@ -87,7 +87,7 @@ impl SkipExisting {
         }
         // Sent in parts or encrypted, an object's ETag is no MD5; but it may know its BLAKE3.
         let info = self.remote.head(&put.key).await.ok()??;
-        if info.size == entry.size && info.blake3 == Some(put.hash) {
+        if info.size == entry.size && info.blake3 == Some(put.content_hash()) {
             self.note(put, "the remote has it already (same size and BLAKE3)");
             return Some(Proof { etag: info.etag });
         }
@@ -211,6 +211,26 @@ impl Remote for SkipExisting {
             Some(proof) => Ok(proof),
             None => self.remote.put(put).await,
         }
+    }
+
+    async fn put_resumable(
+        &self,
+        put: Put,
+        unfinished: Option<&Unfinished>,
+        notes: &dyn UploadNotes,
+    ) -> Result<Proof, RemoteError> {
+        match self.existing(&put).await {
+            Some(proof) => Ok(proof),
+            None => self.remote.put_resumable(put, unfinished, notes).await,
+        }
+    }
+
+    async fn abandon(&self, name: &str) -> Result<(), RemoteError> {
+        self.remote.abandon(name).await
+    }
+
+    fn keeps_encodings(&self) -> bool {
+        self.remote.keeps_encodings()
     }
 
     async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {

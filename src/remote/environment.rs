@@ -1,16 +1,17 @@
 //! Where remotes find their secrets: never in a URL, where process lists and logs show them.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::RemoteError;
 
 /// Variables such as `AWS_ACCESS_KEY_ID`: those that are set here, else those of the process, else
-/// those of a `.env` file. Has no `Debug`, for it holds secrets.
+/// those of a `.env` file; and whom to trust. Has no `Debug`, for it holds secrets.
 #[derive(Clone, Default)]
 pub struct Environment {
     over: HashMap<String, String>,
     file: HashMap<String, String>,
+    ca_file: Option<PathBuf>,
 }
 
 impl Environment {
@@ -39,6 +40,16 @@ impl Environment {
             self.file.insert(name, value);
         }
         Ok(self)
+    }
+
+    /// The same with certificates that are trusted beside the system's: a PEM file.
+    pub fn with_ca_file(mut self, path: &Path) -> Self {
+        self.ca_file = Some(path.to_owned());
+        self
+    }
+
+    pub(super) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
     }
 
     /// A variable's value; one that is empty counts as not set.

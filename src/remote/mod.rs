@@ -1,5 +1,5 @@
 //! Where artifacts go. A remote is one file in this folder behind the trait [`Remote`], and a line
-//! in [`open`]; one conformance suite (`tests/remote.rs`) runs against every one of them.
+//! in [`open_with`]; one conformance suite (`tests/remote.rs`) runs against every one of them.
 
 mod body;
 mod environment;
@@ -9,7 +9,9 @@ mod key;
 mod media_type;
 mod object;
 mod pace;
+mod place;
 mod s3;
+mod unfinished;
 
 use std::sync::Arc;
 
@@ -21,6 +23,10 @@ pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};
 pub use pace::Pace;
+pub use place::place;
+pub use unfinished::{StoredPart, Unfinished, UploadNotes};
+
+use crate::config::MountSettings;
 
 /// A place that keeps objects under keys. Implementations are shared by all delivery workers.
 ///
@@ -40,23 +46,28 @@ pub trait Remote: Send + Sync {
     async fn put(&self, put: Put) -> Result<Proof, RemoteError>;
 
     /// [`put`](Self::put) of a file so large that a crash should not cost all of it: goes on with
-    /// the upload that `unfinished` names, if the remote still has it. `began` is called with the
-    /// name of each new upload, which is to be kept for the next call (of this process or another)
-    /// for the same content, until one returns `Ok` or an error that does not
-    /// [pass](RemoteError::may_pass). Small objects and remotes without such uploads never call it.
+    /// `unfinished`, if the remote still has it, and has `notes` kept of what it begins, for the next
+    /// call (of this process or another) for the same content. Small objects and remotes without
+    /// such uploads note nothing.
     async fn put_resumable(
         &self,
         put: Put,
-        _unfinished: Option<&str>,
-        _began: &(dyn Fn(String) + Send + Sync),
+        _unfinished: Option<&Unfinished>,
+        _notes: &dyn UploadNotes,
     ) -> Result<Proof, RemoteError> {
         self.put(put).await
     }
 
-    /// Gives up an upload that [`put_resumable`](Self::put_resumable) began and nobody will go on
-    /// with, as its file has changed or is gone. One that the remote has forgotten is no error.
-    async fn abandon(&self, _unfinished: &str) -> Result<(), RemoteError> {
+    /// Gives up the upload of this name that [`put_resumable`](Self::put_resumable) began and nobody
+    /// will go on with, as its file has changed or is gone. One that the remote has forgotten is no
+    /// error.
+    async fn abandon(&self, _name: &str) -> Result<(), RemoteError> {
         Ok(())
+    }
+
+    /// Whether objects can be stored encoded, and say so to whoever reads them.
+    fn keeps_encodings(&self) -> bool {
+        false
     }
 
     /// Calls `each` for every object whose key begins with `prefix`.
@@ -65,7 +76,7 @@ pub trait Remote: Send + Sync {
     /// What the remote knows of an object; `None` if there is none.
     async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, RemoteError>;
 
-    /// Writes an object's content to `sink` and returns its size; `None` if there is none.
+    /// Writes an object's content, decoded, to `sink` and returns its size; `None` if there is none.
     async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError>;
 
     /// Stores an object by having the remote copy one that it has: no byte passes here. `None` if
@@ -102,10 +113,30 @@ pub struct Put {
     pub body: Body,
     /// Media type (RFC 6838), `application/octet-stream` if unknown.
     pub content_type: String,
-    /// BLAKE3 of the body; stored as metadata `blake3` in hexadecimal.
+    /// BLAKE3 of the body; stored as metadata `blake3` in hexadecimal, unless the body is encoded.
     pub hash: blake3::Hash,
+    /// The body is gzip-encoded, and this is what it was before. For remotes that
+    /// [keep that](Remote::keeps_encodings).
+    pub decoded: Option<Decoded>,
     /// Further metadata: names of `a-z`, `0-9` and `-`, values of printable ASCII.
     pub metadata: Vec<(&'static str, String)>,
+}
+
+impl Put {
+    /// BLAKE3 of what a reader gets who decodes the body.
+    pub fn content_hash(&self) -> blake3::Hash {
+        self.decoded
+            .as_ref()
+            .map_or(self.hash, |decoded| decoded.hash)
+    }
+}
+
+/// Content before it was encoded; stored as metadata `blake3` and `original-size`.
+#[derive(Debug, Clone)]
+pub struct Decoded {
+    pub hash: blake3::Hash,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// An object to store by copying another one of the same content.
@@ -134,13 +165,20 @@ pub struct Proof {
     pub etag: Option<String>,
 }
 
-/// Opens the remote that `url` names, with the secrets of the process's environment. Says what is
-/// wrong with the URL, and nothing of the network: that is [`Remote::probe`]'s.
-pub async fn open(url: &url::Url) -> Result<Arc<dyn Remote>, RemoteError> {
-    open_with(url, &Environment::process()).await
+/// Opens the remote of a mount, push or other command, with the secrets that its settings name.
+pub async fn open_configured(settings: &MountSettings) -> Result<Arc<dyn Remote>, RemoteError> {
+    let mut environment = Environment::process();
+    if let Some(file) = &settings.env_file {
+        environment = environment.with_file(file)?;
+    }
+    if let Some(file) = &settings.ca_file {
+        environment = environment.with_ca_file(file);
+    }
+    open_with(&settings.remote, &environment).await
 }
 
-/// [`open`] with secrets from elsewhere too.
+/// Opens the remote that `url` names. Says what is wrong with the URL and the environment, and nothing
+/// of the network: that is [`Remote::probe`]'s.
 pub async fn open_with(
     url: &url::Url,
     environment: &Environment,

@@ -14,14 +14,23 @@ pub struct Listed {
 /// What a remote knows of one object without reading it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Bytes.
+    /// Bytes that are stored.
     pub size: u64,
+    /// Bytes before they were encoded, if they are.
+    pub original_size: Option<u64>,
     /// As [`Proof::etag`](super::Proof::etag).
     pub etag: Option<String>,
     /// The metadata `blake3` that [`Remote::put`](super::Remote::put) stores.
     pub blake3: Option<blake3::Hash>,
     /// The metadata `mtime`: of the file when it was delivered, nanoseconds since 1970-01-01 UTC.
     pub mtime_ns: Option<i64>,
+}
+
+impl ObjectInfo {
+    /// Bytes that a reader gets who decodes them.
+    pub fn content_size(&self) -> u64 {
+        self.original_size.unwrap_or(self.size)
+    }
 }
 
 /// Nanoseconds from seconds with up to nine decimals, as delivery writes them.

@@ -7,11 +7,15 @@ use parking_lot::Mutex;
 /// Smaller pieces would cost more than they help, bytes.
 const SMALLEST_SLICE: usize = 1024;
 
+/// The longest that a service can ask everybody to wait.
+const LONGEST_REST: Duration = Duration::from_secs(120);
+
 /// Shared by all uploads. The default sets no bounds.
 #[derive(Debug, Default)]
 pub struct Pace {
     bytes: Option<Rate>,
     requests: Option<Rate>,
+    rest_until: Mutex<Option<Instant>>,
 }
 
 /// When the next one may go, if each takes its share of a second. (The generic cell rate algorithm,
@@ -49,11 +53,32 @@ impl Pace {
         Self {
             bytes: bytes.map(Rate::new),
             requests: requests.map(Rate::new),
+            rest_until: Mutex::default(),
         }
+    }
+
+    /// The service asked somebody to wait so long: everybody does.
+    pub fn rest(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_REST);
+        let mut rest_until = self.rest_until.lock();
+        *rest_until = Some(rest_until.map_or(until, |other| other.max(until)));
+    }
+
+    fn resting(&self) -> Option<Duration> {
+        let mut rest_until = self.rest_until.lock();
+        let left = rest_until.map(|until| until.saturating_duration_since(Instant::now()))?;
+        if left.is_zero() {
+            *rest_until = None;
+            return None;
+        }
+        Some(left)
     }
 
     /// Waits until one more request may be made.
     pub async fn request(&self) {
+        while let Some(left) = self.resting() {
+            tokio::time::sleep(left).await;
+        }
         let wait = self.requests.as_ref().map(|rate| rate.take(1));
         sleep(wait).await;
     }
@@ -106,6 +131,17 @@ mod tests {
         let later = now + Duration::from_secs(60);
         assert_eq!(rate.take_at(later, 20), Duration::ZERO);
         assert_eq!(rate.take_at(later, 1), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn what_one_is_asked_to_wait_all_wait() {
+        let pace = Pace::default();
+        pace.rest(Duration::from_secs(3));
+        pace.rest(Duration::from_secs(1));
+        let left = pace.resting().unwrap();
+        assert!(left > Duration::from_secs(2) && left <= Duration::from_secs(3));
+        pace.rest(Duration::MAX);
+        assert!(pace.resting().unwrap() <= LONGEST_REST);
     }
 
     #[test]

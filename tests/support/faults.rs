@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::watch;
 
 /// What befalls a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +36,16 @@ pub enum Fault {
     Corrupt,
     /// The server does as asked; its answer is lost.
     DropAnswer,
+    /// A 403, as to credentials that may not do that.
+    Denied,
+    /// A 400, as to credentials whose time is up.
+    Expired,
+    /// A 403, as from a service whose clock is an hour ahead.
+    Skewed,
 }
 
 impl Fault {
+    /// Those that pass.
     pub const ALL: [Self; 8] = [
         Self::Reset,
         Self::Truncate,
@@ -58,6 +66,8 @@ pub struct Proxy {
     /// `http://127.0.0.1:port`
     pub endpoint: String,
     faults: Arc<AtomicUsize>,
+    hang_up: watch::Sender<u32>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -74,18 +84,48 @@ impl Proxy {
             plan,
             faults: faults.clone(),
         });
+        let (hang_up, hung_up) = watch::channel(0);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let open = connections.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let handler = handler.clone();
+                let (open, mut hung_up) = (open.clone(), hung_up.clone());
+                hung_up.mark_unchanged();
                 let service = hyper::service::service_fn(move |request| {
                     let handler = handler.clone();
                     async move { handler.answer(request).await }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(http.serve_connection(TokioIo::new(socket), service));
+                open.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let connection = http.serve_connection(TokioIo::new(socket), service);
+                    let mut connection = std::pin::pin!(connection);
+                    tokio::select! {
+                        _ = &mut connection => {}
+                        _ = hung_up.changed() => {
+                            connection.as_mut().graceful_shutdown();
+                            let _ = connection.await;
+                        }
+                    }
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
-        Self { endpoint, faults }
+        Self {
+            endpoint,
+            faults,
+            hang_up,
+            connections,
+        }
+    }
+
+    /// Closes the connections that are idle, as servers do after a while.
+    pub async fn hang_up(&self) {
+        self.hang_up.send_modify(|times| *times += 1);
+        while self.connections.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// How many requests were broken so far.
@@ -125,6 +165,17 @@ impl Handler {
             Some(Fault::Reset) => return Err(Closed),
             Some(Fault::Delay) => tokio::time::sleep(Duration::from_millis(500)).await,
             Some(Fault::InternalError) => return Ok(error(500, "InternalError", None)),
+            Some(Fault::Denied) => return Ok(error(403, "AccessDenied", None)),
+            Some(Fault::Expired) => return Ok(error(400, "ExpiredToken", None)),
+            Some(Fault::Skewed) => {
+                let mut answer = error(403, "RequestTimeTooSkewed", None);
+                let ahead = std::time::SystemTime::now() + Duration::from_secs(3600);
+                let date = aws_smithy_types::DateTime::from(ahead);
+                let date = date.fmt(aws_smithy_types::date_time::Format::HttpDate);
+                let date = date.unwrap().parse().unwrap();
+                answer.headers_mut().insert("date", date);
+                return Ok(answer);
+            }
             Some(Fault::SlowDown) => return Ok(error(503, "SlowDown", Some("1"))),
             Some(Fault::TooManyRequests) => {
                 let answer = Response::builder().status(429);

@@ -84,6 +84,7 @@ impl Mounted {
             priority: Globs::default(),
             thumbnails: Vec::new(),
             batches: BatchLimits::default(),
+            remote: None,
         })
         .unwrap();
         let options = mount::Options {
@@ -129,14 +130,16 @@ impl Mounted {
 
     /// Whether the journal knows that a file in the root is being written.
     pub fn is_open(&self, name: &str) -> bool {
-        let query = "SELECT opened FROM file WHERE CAST(name AS TEXT) = ?";
-        let opened = self
-            .database()
-            .query_row(query, [name], |row| row.get::<_, i64>(0));
-        opened.unwrap() == 1
+        let query = "SELECT coalesce(
+                         (SELECT size IS NULL FROM arrival WHERE CAST(path AS TEXT) = ?1
+                          ORDER BY id DESC LIMIT 1),
+                         (SELECT opened FROM file WHERE CAST(name AS TEXT) = ?1))";
+        let opened = self.database().query_row(query, [name], |row| row.get(0));
+        opened.unwrap()
     }
 
-    /// Every file that the journal knows, by path, with its version.
+    /// Every file that the journal knows, by path, with its version: what is only written down, and
+    /// not in the tables yet, included.
     pub fn journaled(&self) -> BTreeMap<String, i64> {
         let connection = self.database();
         let mut query = connection
@@ -146,8 +149,12 @@ impl Mounted {
                      UNION ALL
                      SELECT folder.id, path.text || CAST(folder.name AS TEXT) || '/'
                      FROM folder JOIN path ON folder.parent_id = path.id)
-                 SELECT path.text || CAST(file.name AS TEXT), file.version
-                 FROM file JOIN path ON file.folder_id = path.id",
+                 SELECT name, sum(version) FROM (
+                     SELECT path.text || CAST(file.name AS TEXT) AS name, file.version
+                     FROM file JOIN path ON file.folder_id = path.id
+                     UNION ALL
+                     SELECT CAST(path AS TEXT), 1 FROM arrival WHERE size IS NOT NULL)
+                 GROUP BY name",
             )
             .unwrap();
         query

@@ -90,6 +90,7 @@ pub(super) fn head(root: &Path, key: &Key) -> Result<Option<ObjectInfo>, RemoteE
     let mtime_ns = kept("user.outboxfs.mtime").and_then(|text| parse_mtime(&text));
     Ok(Some(ObjectInfo {
         size: metadata.len(),
+        original_size: None,
         etag: None,
         blake3,
         mtime_ns,

@@ -1,5 +1,7 @@
 //! What an `s3://` URL says: bucket, prefix, and how to reach the service.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
@@ -8,7 +10,7 @@ use super::provider::Provider;
 use crate::remote::{Environment, Key, RemoteError};
 
 /// The options that an `s3://` URL may have; [`Address::set`] says what each takes.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "endpoint",
     "region",
     "provider",
@@ -20,6 +22,7 @@ const KNOWN: [&str; 11] = [
     "kms_key",
     "cache_control",
     "tag",
+    "metadata",
 ];
 
 /// Where the AWS tools look for an endpoint that nobody names, in this order.
@@ -62,6 +65,8 @@ pub(super) struct ObjectOptions {
     pub cache_control: Option<String>,
     /// As S3's header has them: a query string.
     pub tags: Option<String>,
+    /// Further metadata, by name.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Address {
@@ -117,6 +122,7 @@ impl Address {
             "kms_key" => self.object.kms_key = Some(value.to_owned()),
             "cache_control" => self.object.cache_control = Some(value.to_owned()),
             "tag" => add_tag(&mut self.object.tags, value)?,
+            "metadata" => self.object.metadata.extend([metadata(value)?]),
             _ if looks_secret(name) => return Err(credentials_in_url()),
             _ => {
                 return Err(RemoteError::permanent(format!(
@@ -321,6 +327,24 @@ fn add_tag(tags: &mut Option<String>, value: &str) -> Result<(), RemoteError> {
     let mut all = url::form_urlencoded::Serializer::new(tags.take().unwrap_or_default());
     *tags = Some(all.append_pair(name, value).finish());
     Ok(())
+}
+
+fn metadata(value: &str) -> Result<(String, String), RemoteError> {
+    let is_plain = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    };
+    match value.split_once(':') {
+        Some((name, value))
+            if is_plain(name) && value.bytes().all(|b| matches!(b, b' '..=b'~')) =>
+        {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err(RemoteError::permanent(
+            "metadata of an s3: URL is metadata=NAME:VALUE, once for each; a name has a-z, 0-9 and -, \
+             a value printable ASCII",
+        )),
+    }
 }
 
 /// Names that people try for credentials. What follows them must not be repeated anywhere.

@@ -76,6 +76,14 @@ impl Sum {
         }
     }
 
+    /// As it stands in the request, whichever it is.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Crc32c(crc) => crc.header(),
+            Self::Md5(md5) => md5.clone(),
+        }
+    }
+
     pub fn crc32c(&self) -> Option<String> {
         match self {
             Self::Crc32c(crc) => Some(crc.header()),

@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::multipart::Guard;
 use super::read::in_time;
 use super::upload::Upload;
-use super::{Description, S3Remote, described, failure, unquoted};
+use super::{Description, ORIGINAL_SIZE, S3Remote, described, failure, unquoted};
 use crate::remote::{Copy, Proof, RemoteError, RemoteErrorKind};
 
 /// Larger objects are copied in parts, at the same time; S3 copies no more than 5 GiB at once.
@@ -185,12 +185,21 @@ impl Source {
 fn describe(remote: &S3Remote, copy: &Copy, found: HeadObjectOutput) -> Description {
     let object = remote.address.object_name(copy.to.as_str());
     match &copy.described {
-        Some(new) => Description::new(object, &new.content_type, new.hash, &new.metadata),
+        Some(new) => {
+            let metadata = &new.metadata;
+            let mut new = Description::new(object, &new.content_type, new.hash, metadata);
+            let size = found.metadata().and_then(|found| found.get(ORIGINAL_SIZE));
+            if let (Some(encoding), Some(size)) = (found.content_encoding(), size) {
+                new.encode(encoding, size.clone());
+            }
+            new
+        }
         None => Description {
             object,
             content_type: found
                 .content_type
                 .unwrap_or_else(|| "application/octet-stream".to_owned()),
+            encoding: found.content_encoding,
             metadata: found.metadata.unwrap_or_default(),
         },
     }

@@ -76,10 +76,15 @@ where
         }
         // No timeout but that of connecting is set in the SDK.
         SdkError::DispatchFailure(failure) if failure.is_timeout() || never_connected(error) => {
-            // What rustls says to an answer in plain text.
-            let hint = match why.contains("InvalidContentType") {
-                true => "; does it speak http:// rather than https://?",
-                false => "",
+            let hint = match &why {
+                // What rustls says to an answer in plain text.
+                why if why.contains("InvalidContentType") => {
+                    "; does it speak http:// rather than https://?"
+                }
+                why if why.contains("UnknownIssuer") => {
+                    "; --ca-file names a certificate to trust beside the system's"
+                }
+                _ => "",
             };
             RemoteError::unreachable(format!(
                 "{service} cannot be reached ({why}){hint}; {what} waits until it can"
@@ -167,7 +172,7 @@ impl Refusal {
 
     /// Whether it may go away by itself, and what a person can do about it.
     fn verdict(&self, address: &Address) -> (RemoteErrorKind, String) {
-        use RemoteErrorKind::{Permanent, Transient};
+        use RemoteErrorKind::{Permanent, Transient, Unreachable};
         let bucket = &address.bucket;
         match self.code.as_str() {
             "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidSecurity"
@@ -175,11 +180,12 @@ impl Refusal {
                 let advice = "; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile";
                 (Permanent, advice.to_owned())
             }
-            // A chain that renews credentials does so before the next attempt.
+            // No file's fault: all wait until the chain has renewed them, or somebody else.
             "ExpiredToken" | "TokenRefreshRequired" => {
                 let advice = "; the credentials have expired: renew them (aws sso login, a new token)";
-                (Transient, advice.to_owned())
+                (Unreachable, advice.to_owned())
             }
+            // From the answer the SDK knows the service's clock, and signs by that from now on.
             "RequestTimeTooSkewed" => (Transient, "; set this machine's clock".to_owned()),
             "NoSuchBucket" => (
                 Permanent,

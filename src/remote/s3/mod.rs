@@ -5,6 +5,7 @@
 
 mod address;
 mod body;
+mod connect;
 mod copy;
 mod delete;
 mod failure;
@@ -18,15 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::profile::ProfileFileCredentialsProvider;
-use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
-};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,7 +29,7 @@ use self::provider::{Checksum, Provider};
 use self::upload::Upload;
 use super::{
     Body, Copy, Each, Environment, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
-    RemoteErrorKind, Sink,
+    RemoteErrorKind, Sink, Unfinished, UploadNotes,
 };
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
@@ -49,12 +42,13 @@ const MEMORY_UNIT: u64 = 1 << 20;
 /// Of an object, prefix included, bytes of UTF-8
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 const LONGEST_KEY: usize = 1024;
-/// For name look-up, TCP and TLS together.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a request may go without any progress.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The probe stands between a person and their prompt.
 const PROBE: Duration = Duration::from_secs(8);
+/// What [`Put::decoded`] is to S3: an encoding, and a name of metadata.
+const GZIP: &str = "gzip";
+const ORIGINAL_SIZE: &str = "original-size";
 /// Small enough to hash between two other things on an async thread (some 50 µs).
 const HASH_HERE: usize = 256 << 10;
 
@@ -64,11 +58,14 @@ macro_rules! described {
     ($request:expr, $address:expr, $description:expr) => {{
         let options = $address.object.clone();
         let description = $description;
+        // What is ours is not to be replaced.
+        let metadata = options.metadata.into_iter().chain(description.metadata);
         $request
             .bucket(&$address.bucket)
             .key(description.object)
             .content_type(description.content_type)
-            .set_metadata(Some(description.metadata))
+            .set_content_encoding(description.encoding)
+            .set_metadata(Some(metadata.collect()))
             .set_acl(options.acl)
             .set_storage_class(options.storage_class)
             .set_server_side_encryption(options.sse)
@@ -84,13 +81,25 @@ use described;
 struct Description {
     object: String,
     content_type: String,
+    encoding: Option<String>,
     metadata: HashMap<String, String>,
 }
 
 impl Description {
     fn of(address: &Address, put: &Put) -> Self {
         let object = address.object_name(put.key.as_str());
-        Self::new(object, &put.content_type, put.hash, &put.metadata)
+        let hash = put.content_hash();
+        let mut description = Self::new(object, &put.content_type, hash, &put.metadata);
+        if let Some(decoded) = &put.decoded {
+            description.encode(GZIP, decoded.size.to_string());
+        }
+        description
+    }
+
+    fn encode(&mut self, encoding: &str, original_size: String) {
+        self.encoding = Some(encoding.to_owned());
+        let size = (ORIGINAL_SIZE.to_owned(), original_size);
+        self.metadata.extend([size]);
     }
 
     fn new(
@@ -105,6 +114,7 @@ impl Description {
         Self {
             object,
             content_type: content_type.to_owned(),
+            encoding: None,
             metadata: further.chain([blake3]).collect(),
         }
     }
@@ -117,6 +127,8 @@ pub struct S3Remote {
     region: Option<String>,
     memory: Arc<Semaphore>,
     pace: OnceLock<Arc<Pace>>,
+    /// Until somebody sets one.
+    unlimited: Arc<Pace>,
 }
 
 impl S3Remote {
@@ -124,7 +136,7 @@ impl S3Remote {
     /// with the first request.
     pub async fn open(url: &url::Url, environment: &Environment) -> Result<Self, RemoteError> {
         let mut address = Address::parse(url, environment)?;
-        let config = configure(&address, environment).await;
+        let config = connect::configure(&address, environment).await?;
         if address.endpoint.is_none()
             && let Some(endpoint) = config.endpoint_url()
         {
@@ -147,11 +159,12 @@ impl S3Remote {
             region,
             memory: Arc::new(Semaphore::new((MEMORY / MEMORY_UNIT) as usize)),
             pace: OnceLock::new(),
+            unlimited: Arc::default(),
         })
     }
 
     fn pace(&self) -> Arc<Pace> {
-        self.pace.get().cloned().unwrap_or_default()
+        self.pace.get().unwrap_or(&self.unlimited).clone()
     }
 
     /// Room for `bytes` of file content, or for as much as there is at all.
@@ -206,7 +219,8 @@ impl S3Remote {
             .watch(PATIENCE, request)
             .await
             .ok_or_else(|| failure::stalled(&self.address, what, PATIENCE))?
-            .map_err(|error| failure::explain(&self.address, what, &error))?;
+            .map_err(|error| failure::explain(&self.address, what, &error))
+            .map_err(|error| heed(&self.pace(), error))?;
         compare(what, sum.crc32c(), answer.checksum_crc32_c())?;
         Ok(Proof {
             etag: answer.e_tag().map(unquoted),
@@ -233,6 +247,7 @@ impl S3Remote {
         let description = Description {
             object: object.clone(),
             content_type: "application/octet-stream".to_owned(),
+            encoding: None,
             metadata: HashMap::new(),
         };
         let what = format!("storing a trial object in {}", self.address);
@@ -290,23 +305,28 @@ impl Remote for S3Remote {
     async fn put_resumable(
         &self,
         put: Put,
-        unfinished: Option<&str>,
-        began: &(dyn Fn(String) + Send + Sync),
+        unfinished: Option<&Unfinished>,
+        notes: &dyn UploadNotes,
     ) -> Result<Proof, RemoteError> {
+        self.check_length(&put.key)?;
         match &put.body {
             Body::File { file, len } if *len > ONE_REQUEST => {
                 let (file, len) = (file.clone(), *len);
-                multipart::resume(self, &put, file, len, unfinished, began).await
+                multipart::resume(self, &put, file, len, unfinished, notes).await
             }
             _ => self.put_small(&put).await,
         }
     }
 
-    async fn abandon(&self, unfinished: &str) -> Result<(), RemoteError> {
-        match Upload::to_abandon(self, unfinished) {
+    async fn abandon(&self, name: &str) -> Result<(), RemoteError> {
+        match Upload::to_abandon(self, name) {
             Some(upload) => upload.abort().await,
             None => Ok(()),
         }
+    }
+
+    fn keeps_encodings(&self) -> bool {
+        true
     }
 
     async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {
@@ -344,49 +364,6 @@ impl Remote for S3Remote {
     }
 }
 
-/// The SDK's configuration, with all that it does by itself and we do elsewhere switched off.
-async fn configure(address: &Address, environment: &Environment) -> aws_config::SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    if let Some(profile) = &address.profile {
-        // Named in the URL, it goes before the environment, as with the AWS command line.
-        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
-        loader = loader
-            .profile_name(profile)
-            .credentials_provider(provider.build());
-    } else if let Some(credentials) = credentials(address.provider, environment) {
-        loader = loader.credentials_provider(credentials);
-    }
-    if let Some(endpoint) = &address.endpoint {
-        loader = loader.endpoint_url(endpoint);
-    }
-    let region = address.region.clone();
-    let region = region.or_else(|| environment.get("AWS_REGION"));
-    // Where none of these names one the AWS chain is asked, which may ask the network.
-    if let Some(region) = region.or_else(|| address.provider.region().map(str::to_owned)) {
-        loader = loader.region(Region::new(region));
-    }
-    loader.load().await
-}
-
-/// Keys that the environment names. Without them the AWS chain is asked: profiles, SSO, web identity,
-/// the machine's role.
-fn credentials(provider: Provider, environment: &Environment) -> Option<Credentials> {
-    let pair = |key: &str, secret: &str| Some((environment.get(key)?, environment.get(secret)?));
-    if provider == Provider::Spaces
-        && let Some((key, secret)) = pair("SPACES_ACCESS_KEY", "SPACES_SECRET_KEY")
-    {
-        return Some(Credentials::new(key, secret, None, None, "SPACES_…"));
-    }
-    let (key, secret) = pair("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")?;
-    let token = environment.get("AWS_SESSION_TOKEN");
-    Some(Credentials::new(key, secret, token, None, "environment"))
-}
-
 /// What an error about an object starts with.
 fn storing(key: &Key) -> String {
     format!("storing {key}")
@@ -414,6 +391,14 @@ fn check_here(bytes: &[u8], hash: blake3::Hash, checksum: Checksum) -> Result<Su
         return Err(RemoteError::content_changed());
     }
     Ok(Sum::of(checksum, bytes))
+}
+
+/// What one request is asked to wait, all wait.
+fn heed(pace: &Pace, error: RemoteError) -> RemoteError {
+    if let Some(wait) = error.retry_after {
+        pace.rest(wait);
+    }
+    error
 }
 
 /// Services that tell what they have stored are held to it.

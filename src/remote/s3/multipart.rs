@@ -15,8 +15,10 @@ use tokio::task::{JoinError, JoinSet};
 use super::body::{self, Crc32c, Sum};
 use super::provider::Checksum;
 use super::upload::{Stored, Upload};
-use super::{S3Remote, blocking};
-use crate::remote::{Proof, Put, RemoteError};
+use super::{S3Remote, blocking, unquoted};
+use crate::remote::{
+    Proof, Put, RemoteError, RemoteErrorKind, StoredPart, Unfinished, UploadNotes,
+};
 
 /// The usual size of a part.
 const PART: u64 = 8 << 20;
@@ -46,52 +48,110 @@ pub(super) async fn put(
     let upload = Upload::begin(remote, put, part_size(len)).await?;
     let guard = Guard::of(&upload);
     let nothing = HashMap::new();
-    let result = transfer(remote, put, file, len, &upload, nothing).await;
+    let result = transfer(remote, put, file, len, &upload, nothing, &|_| {}).await;
     guard.end(result.is_err()).await;
     result
 }
 
-/// Stores a file in parts, going on with the upload that `unfinished` names. What fails and may
-/// pass leaves the parts for the next call.
+/// Stores a file in parts, going on with the upload that is `unfinished`. What fails and may pass
+/// leaves the parts for the next call.
 pub(super) async fn resume(
     remote: &S3Remote,
     put: &Put,
     file: Arc<File>,
     len: u64,
-    unfinished: Option<&str>,
-    began: &(dyn Fn(String) + Send + Sync),
+    unfinished: Option<&Unfinished>,
+    notes: &dyn UploadNotes,
 ) -> Result<Proof, RemoteError> {
-    let size = part_size(len);
-    let named = unfinished.and_then(|token| Upload::named(remote, put, token, size));
-    let known = match &named {
-        Some(upload) => upload.parts().await?,
-        None => None,
-    };
-    let (upload, stored) = match (named, known) {
-        (Some(upload), Some(stored)) => (upload, stored),
-        (forgotten, _) => {
-            // Completed just before whoever did so died?
-            if let Some(upload) = forgotten
-                && let Some(proof) = upload.completed(put.hash).await
-            {
-                return Ok(proof);
-            }
-            let upload = Upload::begin(remote, put, size).await?;
-            began(upload.token());
+    let mut is_sure = true;
+    let (upload, stored) = match take_up(remote, put, len, unfinished).await? {
+        Begun::Completed(proof) => return Ok(proof),
+        Begun::Has(upload, parts) => (upload, parts),
+        Begun::MayHave(upload, parts) => {
+            is_sure = false;
+            (upload, parts)
+        }
+        Begun::Not => {
+            let upload = Upload::begin(remote, put, part_size(len)).await?;
+            let guard = Guard::of(&upload);
+            let noted = notes.began(upload.name()).await;
+            guard.end(noted.is_err()).await;
+            noted?;
             (upload, HashMap::new())
         }
     };
-    let result = transfer(remote, put, file, len, &upload, stored).await;
-    if let Err(error) = &result
-        && !error.may_pass()
-    {
-        abort(&upload).await;
+    let note = |part| notes.stored(part);
+    let result = transfer(remote, put, file, len, &upload, stored, &note).await;
+    match &result {
+        Ok(_) => notes.completed().await,
+        // What the service may have lost is not built on twice.
+        Err(error) if !error.may_pass() || !is_sure => {
+            abort(&upload).await;
+            notes.given_up().await;
+        }
+        Err(_) => {}
     }
     result
 }
 
-/// Sends the parts that are not `stored` yet, and makes all of them an object. Tasks: one a part,
-/// bounded by the remote's room; they end with this call, for dropping the set ends them.
+/// What there is of an upload.
+enum Begun {
+    /// The object is there: whoever completed the upload died before saying so.
+    Completed(Proof),
+    /// The service has these parts.
+    Has(Arc<Upload>, HashMap<i32, Stored>),
+    /// It had these parts, and does not let us ask.
+    MayHave(Arc<Upload>, HashMap<i32, Stored>),
+    Not,
+}
+
+async fn take_up(
+    remote: &S3Remote,
+    put: &Put,
+    len: u64,
+    unfinished: Option<&Unfinished>,
+) -> Result<Begun, RemoteError> {
+    let Some(unfinished) = unfinished else {
+        return Ok(Begun::Not);
+    };
+    let Some(upload) = Upload::named(remote, put, &unfinished.name, part_size(len)) else {
+        return Ok(Begun::Not);
+    };
+    let noted = |part: &StoredPart| Stored {
+        etag: part.etag.clone(),
+        noted: Some(part.checksum.clone()),
+        ..Stored::default()
+    };
+    match upload.parts().await {
+        Ok(Some(mut parts)) => {
+            for part in &unfinished.parts {
+                // Stored once more since, it may be another.
+                if let Some(stored) = parts.get_mut(&(part.number as i32))
+                    && part.etag.is_some()
+                    && stored.etag.as_deref().map(unquoted) == part.etag
+                {
+                    stored.noted = Some(part.checksum.clone());
+                }
+            }
+            Ok(Begun::Has(upload, parts))
+        }
+        Ok(None) => Ok(match upload.completed(put.content_hash()).await {
+            Some(proof) => Begun::Completed(proof),
+            None => Begun::Not,
+        }),
+        // Credentials that may store and not list parts are a sensible thing to have.
+        Err(error) if error.kind == RemoteErrorKind::Permanent => {
+            let parts = unfinished.parts.iter();
+            let parts = parts.map(|part| (part.number as i32, noted(part)));
+            Ok(Begun::MayHave(upload, parts.collect()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends the parts that are not `stored` yet, says which ones are then, and makes all of them an
+/// object. Tasks: one a part, bounded by the remote's room; they end with this call, for dropping the
+/// set ends them.
 async fn transfer(
     remote: &S3Remote,
     put: &Put,
@@ -99,17 +159,31 @@ async fn transfer(
     len: u64,
     upload: &Arc<Upload>,
     mut stored: HashMap<i32, Stored>,
+    note: &(dyn Fn(StoredPart) + Sync),
 ) -> Result<Proof, RemoteError> {
     let size = part_size(len);
     let mut tasks = JoinSet::new();
     let mut parts = Vec::new();
     let mut reader = Reader::new(remote.address.provider.checksum());
-    let broken = |error: JoinError| {
-        RemoteError::transient(format!("{} was broken off: {error}", upload.what))
+    let mut finish = |joined: Result<Result<Sent, RemoteError>, JoinError>| {
+        let sent = joined.map_err(|error| {
+            RemoteError::transient(format!("{} was broken off: {error}", upload.what))
+        })??;
+        if let Some(new) = sent.new {
+            note(new);
+        }
+        parts.push(sent.part);
+        Ok::<_, RemoteError>(())
     };
     for (number, offset) in (1..).zip((0..len).step_by(size as usize)) {
         let part_len = size.min(len - offset);
-        let room = remote.room(part_len).await;
+        let room = loop {
+            // A part that has arrived is noted at once, and not only when there is room for the next.
+            tokio::select! {
+                room = remote.room(part_len) => break room,
+                Some(joined) = tasks.join_next() => finish(joined)?,
+            }
+        };
         let part = Part {
             number,
             known: stored.remove(&number),
@@ -117,17 +191,14 @@ async fn transfer(
         let (bytes, sum);
         (reader, bytes, sum) = reader.read(file.clone(), offset, part_len).await?;
         tasks.spawn(part.send(upload.clone(), bytes, sum, room));
-        while let Some(part) = tasks.try_join_next() {
-            parts.push(part.map_err(broken)??);
-        }
     }
     if reader.hasher.finalize() != put.hash {
         return Err(RemoteError::content_changed());
     }
-    while let Some(part) = tasks.join_next().await {
-        parts.push(part.map_err(broken)??);
+    while let Some(joined) = tasks.join_next().await {
+        finish(joined)?;
     }
-    parts.sort_unstable_by_key(|part| part.part_number);
+    parts.sort_unstable_by_key(|part: &CompletedPart| part.part_number);
     let crc = reader.crc.map(Crc32c::header);
     let parts = CompletedMultipartUpload::builder()
         .set_parts(Some(parts))
@@ -135,10 +206,17 @@ async fn transfer(
     let mut tried = None;
     persist(|| {
         let completed = upload.complete(parts.clone(), crc.clone(), tried);
-        tried = Some(put.hash);
+        tried = Some(put.content_hash());
         completed
     })
     .await
+}
+
+/// A part that the service has.
+struct Sent {
+    part: CompletedPart,
+    /// If it was not there before.
+    new: Option<StoredPart>,
 }
 
 /// A part to be sent, unless the service has it.
@@ -155,18 +233,25 @@ impl Part {
         bytes: Bytes,
         sum: Sum,
         room: OwnedSemaphorePermit,
-    ) -> Result<CompletedPart, RemoteError> {
+    ) -> Result<Sent, RemoteError> {
         let (bytes, sum, known) = self.compare(bytes, sum).await?;
+        let is_new = known.is_none();
         let etag = match known {
             Some(stored) => stored.etag,
             None => persist(|| upload.send(self.number, bytes.clone(), &sum)).await?,
         };
         drop(room);
-        Ok(CompletedPart::builder()
+        let new = is_new.then(|| StoredPart {
+            number: self.number as u32,
+            etag: etag.as_deref().map(unquoted),
+            checksum: sum.text(),
+        });
+        let part = CompletedPart::builder()
             .part_number(self.number)
             .set_e_tag(etag)
             .set_checksum_crc32_c(sum.crc32c())
-            .build())
+            .build();
+        Ok(Sent { part, new })
     }
 
     /// What the service has, if it holds the part's bytes.
@@ -233,11 +318,11 @@ where
             Err(error) if error.may_pass() => error,
             result => return result,
         };
-        let asked = error.retry_after.unwrap_or_default();
-        if asked > LONGEST_PAUSE {
+        if error.retry_after.unwrap_or_default() > LONGEST_PAUSE {
             return Err(error);
         }
-        tokio::time::sleep(asked.max(pause.mul_f64(0.5 + fastrand::f64()))).await;
+        // And as long as the service asked for, which all wait.
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
         pause *= 2;
     }
     request().await

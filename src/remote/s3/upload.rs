@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::address::Address;
 use super::body::{Progress, Sum};
 use super::provider::Checksum;
-use super::{Description, PATIENCE, S3Remote, compare, described, failure, storing, unquoted};
+use super::{
+    Description, PATIENCE, S3Remote, compare, described, failure, heed, storing, unquoted,
+};
 use crate::remote::{Pace, Proof, Put, RemoteError};
 
 /// Putting the parts together takes services minutes when there are many.
@@ -39,20 +41,25 @@ struct Token {
     part_size: u64,
 }
 
-/// A part that the service has.
+/// A part that the service has, as far as it is known.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stored {
-    pub len: u64,
+    pub len: Option<u64>,
     pub etag: Option<String>,
     pub crc32c: Option<String>,
+    /// The checksum that went with it, from our notes.
+    pub noted: Option<String>,
 }
 
 impl Stored {
-    /// Whether it holds these bytes, as far as the service tells. Most entity tags of parts are
-    /// their MD5.
+    /// Whether it holds these bytes, as far as the service or our notes tell. Most entity tags of
+    /// parts are their MD5.
     pub fn holds(&self, bytes: &[u8], sum: &Sum) -> bool {
-        if self.len != bytes.len() as u64 {
+        if self.len.is_some_and(|len| len != bytes.len() as u64) {
             return false;
+        }
+        if let Some(noted) = &self.noted {
+            return *noted == sum.text();
         }
         match (&self.crc32c, sum.crc32c(), &self.etag) {
             (Some(stored), Some(ours), _) => *stored == ours,
@@ -119,10 +126,10 @@ impl Upload {
         Ok(Self::with(remote, what, token))
     }
 
-    /// The upload that `token` names, if it is one for the object that `put` describes. Asks
+    /// The upload of this name, if it is one for the object that `put` describes. Asks
     /// nobody whether the service still has it.
-    pub fn named(remote: &S3Remote, put: &Put, token: &str, part_size: u64) -> Option<Arc<Self>> {
-        let token: Token = serde_json::from_str(token).ok()?;
+    pub fn named(remote: &S3Remote, put: &Put, name: &str, part_size: u64) -> Option<Arc<Self>> {
+        let token: Token = serde_json::from_str(name).ok()?;
         let object = remote.address.object_name(put.key.as_str());
         let ours = token.bucket == remote.address.bucket
             && token.object == object
@@ -130,9 +137,9 @@ impl Upload {
         ours.then(|| Self::with(remote, storing(&put.key), token))
     }
 
-    /// The upload that `token` names, to be given up. `None` if it was for another bucket.
-    pub fn to_abandon(remote: &S3Remote, token: &str) -> Option<Arc<Self>> {
-        let token: Token = serde_json::from_str(token).ok()?;
+    /// The upload of this name, to be given up. `None` if it was for another bucket.
+    pub fn to_abandon(remote: &S3Remote, name: &str) -> Option<Arc<Self>> {
+        let token: Token = serde_json::from_str(name).ok()?;
         let what = format!("giving up the unfinished upload of {}", token.object);
         (token.bucket == remote.address.bucket).then(|| Self::with(remote, what, token))
     }
@@ -147,7 +154,8 @@ impl Upload {
         })
     }
 
-    pub fn token(&self) -> String {
+    /// What is noted of it.
+    pub fn name(&self) -> String {
         serde_json::json!(self.token).to_string()
     }
 
@@ -173,9 +181,10 @@ impl Upload {
             };
             for part in answer.parts.unwrap_or_default() {
                 let stored = Stored {
-                    len: part.size.unwrap_or_default().try_into().unwrap_or_default(),
+                    len: Some(part.size.unwrap_or_default().try_into().unwrap_or_default()),
                     etag: part.e_tag,
                     crc32c: part.checksum_crc32_c,
+                    noted: None,
                 };
                 parts.insert(part.part_number.unwrap_or_default(), stored);
             }
@@ -303,7 +312,10 @@ impl Upload {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        failure::explain(&self.address, &self.what, error)
+        heed(
+            &self.pace,
+            failure::explain(&self.address, &self.what, error),
+        )
     }
 
     fn stalled(&self, waited: Duration) -> RemoteError {
@@ -320,9 +332,10 @@ mod tests {
     fn a_part_is_known_by_its_checksum_or_else_by_its_md5() {
         let sum = Sum::of(Checksum::Crc32c, b"123456789");
         let part = |len, etag: Option<&str>, crc32c: Option<&str>| Stored {
-            len,
+            len: Some(len),
             etag: etag.map(str::to_owned),
             crc32c: crc32c.map(str::to_owned),
+            noted: None,
         };
         let md5 = "\"25f9e794323b453885f5181f1b624d0b\"";
         assert!(part(9, None, Some("4waSgw==")).holds(b"123456789", &sum));
@@ -330,5 +343,11 @@ mod tests {
         assert!(!part(9, Some(md5), Some("AAAAAA==")).holds(b"123456789", &sum));
         assert!(!part(8, None, Some("4waSgw==")).holds(b"123456789", &sum));
         assert!(!part(9, None, None).holds(b"123456789", &sum));
+        let noted = |checksum: &str| Stored {
+            noted: Some(checksum.to_owned()),
+            ..Stored::default()
+        };
+        assert!(noted("4waSgw==").holds(b"123456789", &sum));
+        assert!(!noted("AAAAAA==").holds(b"123456789", &sum));
     }
 }

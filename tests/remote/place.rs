@@ -1,0 +1,256 @@
+//! The places that objects are stored in, and the means to look into them by another way.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::sync::{Arc, Mutex, Weak};
+
+use outboxfs::path::RelPath;
+use outboxfs::remote::{Artifact, Body, Environment, Key, Put, Remote, RemoteError, open_with};
+use tempfile::TempDir;
+use url::Url;
+
+use super::s3;
+
+pub enum Server {
+    Directory(TempDir),
+    InProcess(s3::Server),
+    SeaweedFs(Arc<s3::Server>),
+}
+
+/// A remote that starts empty, and the means to look into it.
+pub struct Place {
+    pub remote: Arc<dyn Remote>,
+    pub server: Server,
+    /// In the bucket; unique to a test.
+    pub prefix: String,
+}
+
+pub struct Stored {
+    pub bytes: Vec<u8>,
+    pub content_type: String,
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Place {
+    pub async fn directory() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = Url::from_file_path(dir.path()).unwrap();
+        let remote = open_with(&url, &Environment::process()).await.unwrap();
+        Self {
+            remote,
+            server: Server::Directory(dir),
+            prefix: String::new(),
+        }
+    }
+
+    pub async fn s3_in_process() -> Self {
+        let server = s3::Server::in_process();
+        let remote = open_s3(&server, "p", "").await;
+        Self {
+            remote,
+            server: Server::InProcess(server),
+            prefix: "p/".to_owned(),
+        }
+    }
+
+    pub async fn s3_on_seaweedfs() -> Option<Self> {
+        let server = shared_seaweedfs()?;
+        // The server is shared, the bucket too; each test has a prefix of one length.
+        let prefix = format!("{:08x}/p", fastrand::u32(..));
+        let remote = open_s3(&server, &prefix, "").await;
+        Some(Self {
+            remote,
+            server: Server::SeaweedFs(server),
+            prefix: prefix + "/",
+        })
+    }
+
+    fn s3(&self) -> Option<&s3::Server> {
+        match &self.server {
+            Server::Directory(_) => None,
+            Server::InProcess(server) => Some(server),
+            Server::SeaweedFs(server) => Some(server),
+        }
+    }
+
+    pub async fn read(&self, key: &str) -> Option<Stored> {
+        match &self.server {
+            Server::Directory(dir) => read_file(&dir.path().join(key)),
+            _ => self.read_object(&format!("{}{key}", self.prefix)).await,
+        }
+    }
+
+    async fn read_object(&self, object: &str) -> Option<Stored> {
+        let get = self
+            .s3()?
+            .client()
+            .get_object()
+            .bucket(s3::BUCKET)
+            .key(object);
+        let answer = get.send().await.ok()?;
+        Some(Stored {
+            content_type: answer.content_type().unwrap_or_default().to_owned(),
+            metadata: answer
+                .metadata()
+                .cloned()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+            bytes: answer.body.collect().await.unwrap().to_vec(),
+        })
+    }
+
+    /// The keys of all that is there, sorted.
+    pub async fn names(&self) -> Vec<String> {
+        let mut names = match &self.server {
+            Server::Directory(dir) => files_below(dir.path()),
+            _ => self.list().await,
+        };
+        names.sort();
+        names
+    }
+
+    async fn list(&self) -> Vec<String> {
+        let client = self.s3().unwrap().client();
+        let list = client
+            .list_objects_v2()
+            .bucket(s3::BUCKET)
+            .prefix(&self.prefix);
+        let answer = list.send().await.unwrap();
+        let names = answer.contents().iter().filter_map(|object| object.key());
+        names
+            .map(|name| name[self.prefix.len()..].to_owned())
+            .collect()
+    }
+
+    /// Asserts that this is all there is, and that no upload was left unfinished (which may take
+    /// a moment after a put was given up).
+    pub async fn assert_only(&self, names: &[&str]) {
+        assert_eq!(self.names().await, names);
+        if let Server::SeaweedFs(server) = &self.server {
+            for attempt in 0.. {
+                let list = server.client().list_multipart_uploads().bucket(s3::BUCKET);
+                let answer = list.prefix(&self.prefix).send().await.unwrap();
+                if answer.uploads().is_empty() {
+                    break;
+                }
+                assert!(attempt < 50, "left unfinished: {:?}", answer.uploads());
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+pub async fn open_s3(server: &s3::Server, prefix: &str, options: &str) -> Arc<dyn Remote> {
+    let url = Url::parse(&(server.url(prefix) + options)).unwrap();
+    open_with(&url, &server.environment()).await.unwrap()
+}
+
+/// One SeaweedFS for the tests that run at a time; the last one to end ends it.
+pub fn shared_seaweedfs() -> Option<Arc<s3::Server>> {
+    static SHARED: Mutex<Weak<s3::Server>> = Mutex::new(Weak::new());
+    let mut shared = SHARED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(server) = shared.upgrade() {
+        return Some(server);
+    }
+    let server = Arc::new(s3::Server::seaweedfs()?);
+    *shared = Arc::downgrade(&server);
+    Some(server)
+}
+
+/// Every S3 server that can be had here.
+pub async fn servers() -> Vec<Arc<s3::Server>> {
+    let in_process = Arc::new(s3::Server::in_process());
+    std::iter::once(in_process)
+        .chain(shared_seaweedfs())
+        .collect()
+}
+
+/// The error of both a probe and a put, which must agree.
+pub async fn refused(url: &str, environment: &Environment) -> RemoteError {
+    let remote = open_with(&Url::parse(url).unwrap(), environment)
+        .await
+        .unwrap();
+    let probed = remote.probe().await.unwrap_err();
+    let put = remote.put(put("a", b"x")).await.unwrap_err();
+    assert_eq!(probed.kind, put.kind, "{probed} / {put}");
+    put
+}
+
+pub fn key(path: &[u8]) -> Key {
+    Key::new(Artifact::Original, &RelPath::parse(path).unwrap())
+}
+
+pub fn put(path: &str, content: &[u8]) -> Put {
+    put_at(key(path.as_bytes()), content)
+}
+
+pub fn put_at(key: Key, content: &[u8]) -> Put {
+    Put {
+        key,
+        body: Body::Bytes(content.to_vec().into()),
+        content_type: "application/octet-stream".to_owned(),
+        hash: blake3::hash(content),
+        decoded: None,
+        metadata: Vec::new(),
+    }
+}
+
+pub fn put_file(path: &str, content: &[u8]) -> Put {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    Put {
+        body: Body::File {
+            file: Arc::new(file),
+            len: content.len() as u64,
+        },
+        ..put(path, content)
+    }
+}
+
+/// Bytes in which every part differs from every other.
+pub fn noise(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn read_file(path: &std::path::Path) -> Option<Stored> {
+    let file = File::open(path).ok()?;
+    let attribute = |name: &str| {
+        let mut value = vec![0; 1024];
+        let len = rustix::fs::fgetxattr(&file, name, &mut value[..]).ok()?;
+        value.truncate(len);
+        String::from_utf8(value).ok()
+    };
+    let metadata = ["blake3", "mtime"].into_iter().filter_map(|name| {
+        let value = attribute(&format!("user.outboxfs.{name}"))?;
+        Some((name.to_owned(), value))
+    });
+    Some(Stored {
+        content_type: attribute("user.outboxfs.content-type").unwrap_or_default(),
+        metadata: metadata.collect(),
+        bytes: std::fs::read(path).ok()?,
+    })
+}
+
+/// All files, temporary ones too, relative to `root`.
+fn files_below(root: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap();
+                names.push(name.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    names
+}
