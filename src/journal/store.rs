@@ -341,6 +341,8 @@ mod tests {
             sync_deletes: false,
             priority: Globs::default(),
             batches: BatchLimits::default(),
+            thumbnails: Vec::new(),
+            remote: None,
         })
         .unwrap();
         let view = journal.view().unwrap();
