@@ -5,7 +5,7 @@
 //! end of the mount); both send to the one channel that [`run`] waits on.
 
 pub(crate) mod lock;
-mod probe;
+pub(crate) mod probe;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,6 +23,7 @@ use crate::derive::thumbnail;
 use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
 use crate::path::RelPath;
+use crate::remote;
 use crate::scan::{self, Scan};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
@@ -83,6 +84,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     refuse_vanished(settings, &directory)?;
     let mut places = runtime.block_on(probe::open_and_probe(settings))?;
     lock.take_journal(settings)?;
+    let elsewhere = probe::other_remote(settings);
     let (device, inode) = identity(&directory)?;
     let journal = Journal::open(journal::Options {
         path: settings.journal.clone(),
@@ -94,8 +96,10 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
         batches: settings.batches,
+        remote: Some(remote::place(&settings.remote)),
     })
     .map_err(failed)?;
+    places.warnings.extend(elsewhere);
     let kept = journal.view().and_then(|view| view.replaces());
     if let Some(kept) = kept.map_err(failed)? {
         places.warnings.push(format!(
@@ -278,10 +282,7 @@ pub(crate) fn refuse_vanished(
     directory: &File,
 ) -> Result<(), DaemonError> {
     let (_, inode) = identity(directory)?;
-    let entries = rustix::fs::Dir::read_from(directory).map_err(failed)?;
-    let is_empty = entries
-        .flatten()
-        .all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".." | b"lost+found"));
+    let is_empty = is_empty(directory)?;
     // A journal that is new or damaged knows of nothing.
     let has_files = View::open(&settings.journal).and_then(|view| view.has_files_of_another(inode));
     if is_empty && has_files.unwrap_or(false) {
@@ -293,6 +294,33 @@ pub(crate) fn refuse_vanished(
         )));
     }
     Ok(())
+}
+
+/// A directory that has become empty while nobody watched: somebody has deleted all of it, or a disk
+/// is away whose root looks the same. What is gone at the remote, too, does not come back.
+pub(crate) fn refuse_to_delete_all(
+    settings: &MountSettings,
+    directory: &File,
+) -> Result<(), DaemonError> {
+    let totals = View::open(&settings.journal).and_then(|view| view.totals());
+    // A journal that is new or damaged knows of nothing to delete.
+    let files = totals.map_or(0, |totals| totals.delivered_files);
+    if files > 0 && is_empty(directory)? {
+        return Err(DaemonError(format!(
+            "{} is empty, and --sync-deletes would delete all its {files} files at the remote: mount \
+             its disk first, or push without --sync-deletes (or, if they are to be deleted, leave \
+             one file in it)",
+            settings.directory.display(),
+        )));
+    }
+    Ok(())
+}
+
+fn is_empty(directory: &File) -> Result<bool, DaemonError> {
+    let entries = rustix::fs::Dir::read_from(directory).map_err(failed)?;
+    Ok(entries
+        .flatten()
+        .all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".." | b"lost+found")))
 }
 
 pub(crate) fn duplicate(directory: &File) -> Result<OwnedFd, DaemonError> {
@@ -320,6 +348,7 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         compress: settings.compress.clone(),
         sync_deletes: settings.sync_deletes,
         thumbnail: thumbnail::Options::default(),
+        stats: settings.stats.clone(),
         host: rustix::system::uname()
             .nodename()
             .to_string_lossy()
@@ -336,6 +365,7 @@ fn mount_options(settings: &MountSettings) -> mount::Options {
         } else {
             mount::Allow::Owner
         },
+        sync_deletes: settings.sync_deletes,
         ..mount::Options::default()
     }
 }

@@ -105,3 +105,37 @@ async fn nothing_is_claimed_between_two_batches() {
     let left = claimed.next_due.unwrap() - outboxfs::journal::now_ms();
     assert!(left > 3_590_000 && left <= 3_600_001, "{left}");
 }
+
+#[test]
+fn the_log_begins_anew_when_nobody_reads_it_any_more() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    let write = |name: &str, count: usize| {
+        for number in 0..count {
+            written(&journal, &format!("{name}/{number}"), 1);
+        }
+    };
+    let log = fixture.dir.path().join("state/journal.db-wal");
+    let length = || log.metadata().unwrap().len();
+    write("a", 10);
+    // A reader that goes on needs all that was written since it began.
+    let reader = rusqlite::Connection::open(fixture.dir.path().join("state/journal.db")).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = |sql: &str| {
+        reader
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    assert_eq!(count("SELECT count(*) FROM file"), 10);
+    write("b", 1000);
+    let while_read = length();
+    assert_eq!(count("SELECT count(*) FROM file"), 10);
+    reader.execute_batch("COMMIT").unwrap();
+    // It is looked after every thousand changes.
+    write("c", 2500);
+    assert!(
+        length() * 2 < while_read * 5,
+        "{while_read} bytes while it was read, {} later",
+        length()
+    );
+}

@@ -115,11 +115,12 @@ fn without_the_flag_the_remote_keeps_everything() {
 #[test]
 fn deletions_survive_the_death_of_the_daemon() {
     let Some(rig) = Rig::new() else { return };
-    rig.mount_with(&["--sync-deletes", "--settle", "3000"]);
+    rig.mount_with(&["--sync-deletes"]);
     for number in 0..300 {
         rig.write(&format!("many/{number}"), &number.to_string());
     }
-    rig.delivered_all();
+    rig.unmount();
+    rig.mount_with(&["--sync-deletes", "--settle", "3600000"]);
     fs::remove_dir_all(rig.pictures().join("many")).unwrap();
     eventually("all of it is journaled", || {
         rig.snapshot()
@@ -392,4 +393,68 @@ fn what_cannot_be_deleted_is_tried_again() {
     fs::rename(&elsewhere, rig.remote()).unwrap();
     rig.unmount();
     rig.assert_same();
+}
+
+/// Removes a file while nothing can be written to the journal: whether that had to wait.
+fn removal_waits_for_the_journal(rig: &Rig, name: &str) -> bool {
+    let journal = rusqlite::Connection::open(rig.journal()).unwrap();
+    journal
+        .busy_timeout(std::time::Duration::from_secs(30))
+        .unwrap();
+    journal.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let path = rig.pictures().join(name);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let remover = std::thread::spawn(move || sender.send(fs::remove_file(path)).unwrap());
+    let done = receiver.recv_timeout(std::time::Duration::from_secs(1));
+    journal.execute_batch("ROLLBACK").unwrap();
+    let waited = done.is_err();
+    done.or_else(|_| receiver.recv()).unwrap().unwrap();
+    remover.join().unwrap();
+    waited
+}
+
+#[test]
+fn a_deletion_that_counts_is_in_the_journal_before_the_call_returns() {
+    let Some(rig) = Rig::new() else { return };
+    rig.mount_with(&["--sync-deletes"]);
+    for name in ["a", "b"] {
+        rig.write(name, name);
+    }
+    rig.delivered_all();
+    assert!(removal_waits_for_the_journal(&rig, "a"));
+    rig.kill();
+    rig.mount_with(&["--sync-deletes"]);
+    rig.delivered_all();
+    assert!(!rig.original("a"));
+    rig.unmount();
+    // Where nothing comes of it, nobody waits.
+    rig.mount();
+    assert!(!removal_waits_for_the_journal(&rig, "b"));
+    rig.unmount();
+}
+
+#[test]
+fn a_directory_that_is_suddenly_empty_deletes_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let remote = format!("file://{}", rig.remote().display());
+    let push = || rig.run(&["push", "pictures", "--remote", &remote, "--sync-deletes"]);
+    rig.write("a/b", "one");
+    rig.write("c", "two");
+    let output = push();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    fs::remove_dir_all(rig.pictures().join("a")).unwrap();
+    fs::remove_file(rig.pictures().join("c")).unwrap();
+    let output = push();
+    assert_ne!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("is empty, and --sync-deletes would delete all its 2 files"),
+        "{said}"
+    );
+    assert!(rig.original("a/b") && rig.original("c"));
+    // As it says.
+    rig.write("left", "on purpose");
+    let output = push();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(!rig.original("a/b") && !rig.original("c") && rig.original("left"));
 }

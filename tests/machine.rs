@@ -190,6 +190,10 @@ fn when_the_journals_disk_is_full_close_says_so() {
         [libc::EIO, libc::ENOSPC].contains(&refused.raw_os_error().unwrap()),
         "{refused}"
     );
+    let now = rig.snapshot().unwrap();
+    let said = now.journal_error.unwrap();
+    assert!(said.contains("could not be written"), "{said}");
+    assert!(!now.safe_to_unplug);
     fs::remove_file(&ballast).unwrap();
     eventually("it works again", || {
         write_and_close(&rig.pictures().join("again"), b"again").is_ok()
@@ -199,6 +203,7 @@ fn when_the_journals_disk_is_full_close_says_so() {
         assert_eq!(rig.delivered(&name), name.as_bytes());
     }
     assert_eq!(rig.delivered("again"), b"again");
+    assert_eq!(rig.snapshot().unwrap().journal_error, None);
     // What was refused is found by the next mount.
     rig.unmount();
     rig.mount();

@@ -265,13 +265,17 @@ fn go_down(rig: &Rig) {
     assert_eq!(changed.unwrap(), 1);
 }
 
-const NOWHERE: &str = "s3://pictures/p?endpoint=http://127.0.0.1:1&region=us-east-1";
+fn said(rig: &Rig, command: &str) {
+    let output = rig.run(&[command, "pictures"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
 
 #[test]
 fn what_waited_when_the_machine_went_down_is_sent_only_if_it_is_whole() {
     let Some(rig) = delivered() else { return };
     let before = contents(&rig.remote().join("original"));
-    rig.mount_to(NOWHERE, &["--settle", "0"]);
+    said(&rig, "pause");
+    rig.mount();
     for name in ["same", "shorter", "hollow", "new"] {
         fs::write(rig.pictures().join(name), "newer".repeat(9_000)).unwrap();
     }
@@ -292,6 +296,7 @@ fn what_waited_when_the_machine_went_down_is_sent_only_if_it_is_whole() {
     make_hollow(&rig.pictures().join("hollow"));
     set_len(&rig.pictures().join("new"), 4096);
     rig.mount();
+    said(&rig, "resume");
     let now = at_rest(&rig);
     assert_eq!(
         suspects(&rig),
@@ -336,4 +341,25 @@ fn a_change_that_the_journal_lost_is_suspect() {
         "what never was there is sent"
     );
     assert_eq!(after, before);
+}
+
+#[test]
+fn what_a_restore_left_when_it_died_is_taken_away() {
+    let Some(rig) = Rig::new() else { return };
+    let left = ["", "a/"].map(|folder| format!("{folder}.outboxfs-restore-0123456789abcdef"));
+    fs::create_dir(rig.pictures().join("a")).unwrap();
+    for name in left.iter().map(String::as_str).chain(["a/file"]) {
+        fs::write(rig.pictures().join(name), "half of").unwrap();
+    }
+    rig.mount();
+    rig.delivered_all();
+    assert_eq!(
+        contents(&rig.pictures()).into_keys().collect::<Vec<_>>(),
+        ["a/file"]
+    );
+    assert_eq!(
+        contents(&rig.remote().join("original")),
+        contents(&rig.pictures())
+    );
+    rig.unmount();
 }

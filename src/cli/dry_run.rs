@@ -13,13 +13,20 @@ use serde::Serialize;
 use super::push::say_json;
 use super::tree::Tree;
 use super::{Error, FAILED, complain, say};
+use crate::config::RemoteUrl;
 use crate::journal::{JournalError, Known, Sighting, View};
 use crate::path::RelPath;
-use crate::remote::path_text;
+use crate::remote::{path_text, place};
 use crate::scan::{Different, Filter, Findings, Walker};
 use crate::status::counted;
 
-pub fn run(tree: &Tree, filter: &Filter, json: bool) -> Result<ExitCode, Error> {
+/// `remote`: where it would be sent to, if that was said.
+pub fn run(
+    tree: &Tree,
+    filter: &Filter,
+    remote: Option<&RemoteUrl>,
+    json: bool,
+) -> Result<ExitCode, Error> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::Failed(format!(
             "cannot look at {}: {error}",
@@ -31,6 +38,17 @@ pub fn run(tree: &Tree, filter: &Filter, json: bool) -> Result<ExitCode, Error> 
             Some(View::open(journal).map_err(|error| failed(&error))?)
         }
         _ => None,
+    };
+    let view = match (view, remote) {
+        // Of another remote the journal knows nothing.
+        (Some(view), Some(remote)) => {
+            let meta = view.meta().map_err(|error| failed(&error))?;
+            let same = meta
+                .remote
+                .is_none_or(|known| known == place(remote.as_url()));
+            same.then_some(view)
+        }
+        (view, _) => view,
     };
     let backing = File::open(&tree.directory).map_err(|error| failed(&error))?;
     let mut plan = Plan {

@@ -60,6 +60,7 @@ impl Offline {
             sync_deletes: meta.sync_deletes,
             priority: Globs::new(&priority).map_err(|error| failed(&error))?,
             batches: journal::BatchLimits::default(),
+            remote: None,
         })
         .map_err(|error| failed(&error))?;
         Ok(Self {

@@ -16,6 +16,7 @@ use super::tree::{self, Tree};
 use super::{Error, FAILED, complain, left, log, say};
 use crate::config::{self, Bytes, MountSettings, Places, Settings};
 use crate::control::{self, Request};
+use crate::daemon::probe::other_remote;
 use crate::journal::View;
 use crate::push::{self, Event, Events, Job, Paths, Tally};
 use crate::scan::Filter;
@@ -122,7 +123,7 @@ pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
     let tree = tree::find(&args.path, settings.journal.as_deref())?;
     if args.dry_run {
         refuse_list_with_dry_run(&args)?;
-        return dry_run::run(&tree, &filter, args.json);
+        return dry_run::run(&tree, &filter, settings.remote.as_ref(), args.json);
     }
     log::for_command(args.debug, args.log_file.as_deref())?;
     if let Some(journal) = tree
@@ -147,6 +148,11 @@ pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
     let places = Places::from_env()?;
     let directory = tree.directory.clone();
     let settings = config::resolve(settings, directory.clone(), directory, &places)?;
+    if !args.scan_only
+        && let Some(warning) = other_remote(&settings)
+    {
+        complain(&format!("warning: {warning}"));
+    }
     by_ourselves(&args, settings, tree, filter)
 }
 

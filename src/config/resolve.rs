@@ -11,6 +11,7 @@ use super::{
     Bytes, ConfigError, Hours, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Span,
     Workers,
 };
+use crate::derive::stats::StatsRules;
 use crate::glob::Globs;
 use crate::journal::BatchLimits;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
@@ -41,6 +42,8 @@ pub struct MountSettings {
     pub rows: Vec<String>,
     pub row_columns: Vec<PromotedColumn>,
     pub folder_pattern: Option<FolderPattern>,
+    /// Which file tells of its folder, and how.
+    pub stats: StatsRules,
     pub journal: PathBuf,
     /// Uploads at a time, 1 to 256.
     pub workers: usize,
@@ -121,6 +124,12 @@ pub fn resolve(
     for file in rows.iter().filter_map(RowsUrl::file) {
         inside.refuse(&real_path(&file), "rows database", "--rows URL")?;
     }
+    let stats = stats_rules(
+        settings.stats_file,
+        settings.status_fields,
+        settings.pass_words,
+        settings.fail_words,
+    );
     let compress = Globs::new(&settings.compress.unwrap_or_default()).map_err(ConfigError)?;
     if !compress.is_empty() && remote.directory().is_some() {
         return Err(ConfigError(
@@ -143,6 +152,7 @@ pub fn resolve(
             .map(|pattern| FolderPattern::parse(&pattern))
             .transpose()
             .map_err(of_rows)?,
+        stats: stats.map_err(ConfigError)?,
         remote: remote.as_url().clone(),
         env_file: settings.env_file.as_deref().map(real_path),
         ca_file: settings.ca_file.as_deref().map(real_path),
@@ -167,6 +177,22 @@ pub fn resolve(
         directory,
         mountpoint,
     })
+}
+
+fn stats_rules(
+    file: Option<String>,
+    fields: Option<Vec<String>>,
+    pass: Option<Vec<String>>,
+    fail: Option<Vec<String>>,
+) -> Result<StatsRules, String> {
+    let mut rules = StatsRules::default();
+    if let Some(file) = file {
+        rules = rules.with_file(&file)?;
+    }
+    if let Some(fields) = fields {
+        rules = rules.with_fields(&fields)?;
+    }
+    rules.with_words(pass, fail)
 }
 
 fn bwlimit(limit: Option<Bytes>) -> Result<Option<u64>, ConfigError> {
@@ -326,6 +352,28 @@ mod tests {
         assert_eq!(settings.rows, ["sqlite:/r/rows.db"]);
         let rows = "remote = 's3://b/p'\nrows = ['jsonl:/r/rows', 'postgres://rig@db/lab']";
         assert_eq!(world.resolve(rows).unwrap().rows.len(), 2);
+    }
+
+    #[test]
+    fn statistics_have_the_name_and_words_that_are_given() {
+        let world = World::new();
+        let stats = world
+            .resolve("stats-file = 'r.json'\npass-words = 'gut'")
+            .unwrap()
+            .stats;
+        assert!(stats.is_stats(b"r.json") && !stats.is_stats(b"stats.json"));
+        for (toml, why) in [
+            ("stats-file = 'a/r.json'", "a name without a path"),
+            ("status-fields = ['$.a..b']", "a name is empty"),
+            (
+                "pass-words = ['x', 'failed']",
+                "'failed' cannot mean pass and fail",
+            ),
+            ("fail-words = ''", "is empty"),
+        ] {
+            let error = world.refusal(toml);
+            assert!(error.contains(why), "{toml}: {error}");
+        }
     }
 
     #[test]

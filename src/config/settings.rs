@@ -69,6 +69,52 @@ pub struct Settings {
     )]
     pub folder_pattern: Option<String>,
 
+    /// The file in a folder that says what was measured there, a JSON object. [default: stats.json]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OUTBOXFS_STATS_FILE",
+        hide_env = true
+    )]
+    pub stats_file: Option<String>,
+
+    /// Where in it the outcome of the test stands: names of members, or paths such as
+    /// $.summary.verdict, separated by commas; the first that says pass or fail decides.
+    /// [default: status,test_status,result,passed,ok]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "OUTBOXFS_STATUS_FIELDS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_several")]
+    pub status_fields: Option<Vec<String>>,
+
+    /// Words that mean pass there, beside true, whatever their case.
+    /// [default: pass,passed,ok,success,succeeded,true,yes]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        env = "OUTBOXFS_PASS_WORDS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_several")]
+    pub pass_words: Option<Vec<String>>,
+
+    /// Words that mean fail there, beside false; all others mean unknown.
+    /// [default: fail,failed,failure,error,nok,ng,false,no]
+    #[arg(
+        long,
+        value_name = "WORDS",
+        env = "OUTBOXFS_FAIL_WORDS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    #[serde(deserialize_with = "one_or_several")]
+    pub fail_words: Option<Vec<String>>,
+
     /// Members of stats.json that become columns, in the configuration file only:
     /// columns = { voltage = "$.power.voltage number" }.
     #[arg(skip)]
@@ -209,6 +255,10 @@ impl Settings {
             compress: self.compress.or(weaker.compress),
             rows: self.rows.or(weaker.rows),
             folder_pattern: self.folder_pattern.or(weaker.folder_pattern),
+            stats_file: self.stats_file.or(weaker.stats_file),
+            status_fields: self.status_fields.or(weaker.status_fields),
+            pass_words: self.pass_words.or(weaker.pass_words),
+            fail_words: self.fail_words.or(weaker.fail_words),
             columns: self.columns.or(weaker.columns),
             journal: self.journal.or(weaker.journal),
             workers: self.workers.or(weaker.workers),

@@ -21,7 +21,7 @@ pub(super) struct Places {
     pub warnings: Vec<String>,
 }
 
-/// The first mount of a directory is refused if the remote or the sink will never work like this:
+/// The first mount of a directory, and the first to another remote, is refused if the remote or the sink will never work like this:
 /// wrong credentials, no such bucket. Everything else mounts, queues, and says so: a rig that boots
 /// without its network must still be able to write.
 pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, DaemonError> {
@@ -77,7 +77,19 @@ async fn probe_remote(remote: &dyn Remote) -> Option<RemoteError> {
 }
 
 fn mounted_before(settings: &MountSettings) -> bool {
-    View::open(&settings.journal)
-        .and_then(|view| view.meta())
-        .is_ok_and(|meta| meta.mounted_before)
+    let meta = View::open(&settings.journal).and_then(|view| view.meta());
+    meta.is_ok_and(|meta| meta.mounted_before) && other_remote(settings).is_none()
+}
+
+/// What is to be known where the journal tells of another remote; a sentence.
+pub(crate) fn other_remote(settings: &MountSettings) -> Option<String> {
+    let meta = View::open(&settings.journal).and_then(|view| view.meta());
+    let before = meta.ok()?.remote?;
+    let now = remote::place(&settings.remote);
+    (before != now).then(|| {
+        format!(
+            "until now the directory was delivered to {before}: everything is due again, for {now} \
+             (for both, give each a --journal of its own)"
+        )
+    })
 }

@@ -2,45 +2,36 @@
 
 use super::Context;
 use super::row_writer::outcome_of;
-use crate::journal::{JournalError, RowClaim, RowOutcome};
+use crate::journal::{GoneRow, RowClaim, RowOutcome};
 use crate::path::RelPath;
 use crate::remote::path_text;
-use crate::rows::{Removed, RowSink};
-
-/// Rows removed with one visit to the sink, at most.
-const BATCH: usize = 1000;
-
-/// What a visit did.
-pub(super) struct Gone {
-    pub removed: usize,
-    /// When there is more to do, milliseconds since 1970-01-01 UTC.
-    pub next_due: Option<i64>,
-}
+use crate::rows::{Removed, RowError, RowSink};
 
 /// Rows of folders that are gone. Called by the row writer, between its own batches: the sink hears
 /// of a folder in the order of what happened to it.
-pub(super) async fn remove(context: &Context, sink: &dyn RowSink) -> Result<Gone, JournalError> {
-    let claimed = context.journal.claim_gone_rows(BATCH).await?;
-    let removed = claimed.claims.len();
-    if removed > 0 {
-        let mount_id = context.view.lock().meta()?.mount_id;
-        let rows: Vec<Removed> = claimed
-            .claims
-            .iter()
-            .map(|row| gone(&mount_id, &row.path, row.version))
-            .collect();
-        let result = sink.remove(&rows).await;
-        tracing::info!(rows = removed, ok = result.is_ok(), "rows removed");
-        let outcomes = claimed.claims.into_iter().map(|row| {
-            let outcome = outcome_of(context, &row.path, row.attempts, result.clone());
-            (row, outcome)
-        });
-        context.journal.settle_gone_rows(outcomes.collect()).await?;
+pub(super) async fn remove(context: &Context, sink: &dyn RowSink, claims: Vec<GoneRow>) {
+    if claims.is_empty() {
+        return;
     }
-    Ok(Gone {
-        removed,
-        next_due: claimed.next_due,
-    })
+    let meta = context.view.lock().meta();
+    let result = match meta {
+        Ok(meta) => {
+            let rows: Vec<Removed> = claims
+                .iter()
+                .map(|row| gone(&meta.mount_id, &row.path, row.version))
+                .collect();
+            sink.remove(&rows).await
+        }
+        Err(error) => Err(RowError::transient(error.to_string())),
+    };
+    tracing::info!(rows = claims.len(), ok = result.is_ok(), "rows removed");
+    let outcomes = claims.into_iter().map(|row| {
+        let outcome = outcome_of(context, &row.path, row.attempts, result.clone());
+        (row, outcome)
+    });
+    if let Err(error) = context.journal.settle_gone_rows(outcomes.collect()).await {
+        tracing::error!(%error, "rows could not be recorded as removed");
+    }
 }
 
 /// Rows of folders that are there, and have nothing to tell.

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Context;
 use super::open::{open_file, stat_file};
-use crate::derive::{stats, thumbnail};
+use crate::derive::thumbnail;
 use crate::journal::{FileStat, Kind};
 use crate::path::RelPath;
 use crate::remote::{Body, MEDIA_TYPE_HEAD};
@@ -98,7 +98,7 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
             file: Arc::new(file),
             stat,
             ctime,
-            is_stats: its_path.name() == stats::STATS_FILE,
+            is_stats: its_context.options.stats.is_stats(its_path.name()),
         };
         match stat.size <= SMALL {
             true => opened.read(small).map(Ok),

@@ -4,7 +4,7 @@
 //! journal ──claim──▶ lane (small, large) ──▶ one task a file: load, put original, put thumbnail
 //!    ▲                                                        │ outcome
 //!    └────── settle ◀── settler: syncfs, then the group ◀─────┘
-//! journal ──claim──▶ row writer: build, upsert, settle
+//! journal ──claim──▶ row builder ──batch──▶ row writer: upsert, settle
 //! ```
 //!
 //! Threads and tasks, their bounds and ends:
@@ -15,7 +15,7 @@
 //! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] says | each by itself |
 //! | thumbnails | one thread a core, niced, one job a file | with [`Delivery`] |
 //! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
-//! | row writer | one task | on stop |
+//! | row writer | one task; makes a batch while the sink takes another | on stop |
 //! | deleter | one task, and four more with a batch each, with `sync_deletes` | on stop, after the batches |
 //! | leftover uploads | one task: gives up what was begun and nobody goes on with | on stop, after a last look |
 //! | health | one task: probes a remote that is away | on stop |
@@ -40,6 +40,7 @@ mod load;
 mod open;
 mod pictures;
 mod progress;
+mod row_builder;
 mod row_writer;
 mod send;
 mod settler;
@@ -59,6 +60,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Hours;
+use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
 use crate::glob::Globs;
 use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
@@ -85,6 +87,8 @@ pub struct Options {
     pub compress: Globs,
     /// Whether what is deleted here is deleted at the remote, with the rows of folders.
     pub sync_deletes: bool,
+    /// Which file tells of its folder, and how.
+    pub stats: StatsRules,
     /// Name of the machine, for rows.
     pub host: String,
     /// Told of every attempt, for people and programs.

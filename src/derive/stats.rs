@@ -1,4 +1,4 @@
-//! From `stats.json` to what a row says of it.
+//! From a folder's statistics, `stats.json` unless told otherwise, to what a row says of it.
 //!
 //! What is accepted: one JSON object (RFC 8259) in UTF-8, with or without a byte order mark. Of two
 //! members with the same name the last one counts, as in JavaScript, Python and PostgreSQL's
@@ -9,12 +9,9 @@
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-use crate::rows::TestStatus;
+use crate::rows::{JsonPath, TestStatus};
 
-/// The file whose content becomes a row.
-pub const STATS_FILE: &[u8] = b"stats.json";
-
-/// Read `stats.json` files up to this size, bytes; larger ones are delivered as files only.
+/// Read files of statistics up to this size, bytes; larger ones are delivered as files only.
 pub const MAX_STATS_BYTES: u64 = 1 << 20;
 
 /// Objects and arrays within each other, the outermost counted.
@@ -23,7 +20,7 @@ pub const MAX_DEPTH: usize = 64;
 /// Characters of a number, and its largest exponent. PostgreSQL's `numeric` ends far beyond.
 const MAX_NUMBER: usize = 1000;
 
-/// What a `stats.json` says.
+/// What a file of statistics says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stats {
     pub test_status: TestStatus,
@@ -31,22 +28,35 @@ pub struct Stats {
     pub json: String,
 }
 
-/// Where in a `stats.json` the test's outcome stands, and which words mean what.
+/// Which file of a folder holds its statistics, where in it the test's outcome stands, and which
+/// words mean what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusRules {
-    /// Names of members of the outermost object, in order: the first one that says pass or fail
-    /// decides.
-    pub fields: Vec<String>,
+pub struct StatsRules {
+    /// The file's name.
+    file: String,
+    /// In order: the first one that says pass or fail decides.
+    fields: Vec<Field>,
     /// Words for each; `true` and `false` always mean pass and fail.
-    pub pass: Vec<String>,
-    pub fail: Vec<String>,
+    pass: Vec<String>,
+    fail: Vec<String>,
 }
 
-impl Default for StatusRules {
+/// Where an outcome may stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Field {
+    /// A member of the outermost object, whatever its case.
+    Name(String),
+    Path(JsonPath),
+}
+
+impl Default for StatsRules {
     fn default() -> Self {
         let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
         Self {
-            fields: words(&["status", "test_status", "result", "passed", "ok"]),
+            file: "stats.json".to_owned(),
+            fields: ["status", "test_status", "result", "passed", "ok"]
+                .map(|name| Field::Name(name.to_owned()))
+                .to_vec(),
             pass: words(&[
                 "pass",
                 "passed",
@@ -63,25 +73,99 @@ impl Default for StatusRules {
     }
 }
 
-impl StatusRules {
-    /// What the object says. Names and words count regardless of case and of space around them;
-    /// numbers say nothing, for they may be counts or exit codes.
-    fn status(&self, object: &Object) -> TestStatus {
+impl StatsRules {
+    /// These rules for a file of another name; the error, as all of this type's, is one sentence.
+    pub fn with_file(self, name: &str) -> Result<Self, String> {
+        match name {
+            "" | "." | ".." => Err(format!("'{name}' is no name of a file of statistics")),
+            name if name.contains(['/', '\0']) => Err(format!(
+                "'{name}' is no name of a file of statistics; it is looked for in every folder, so \
+                 give a name without a path"
+            )),
+            name => Ok(Self {
+                file: name.to_owned(),
+                ..self
+            }),
+        }
+    }
+
+    /// Names of members of the outermost object, or paths that begin with `$`, in place of the usual
+    /// ones.
+    pub fn with_fields(self, fields: &[String]) -> Result<Self, String> {
+        let field = |text: &String| {
+            match text.trim() {
+            "" => Err("the outcome of a test cannot stand in a field without a name".to_owned()),
+            path if path.starts_with('$') => JsonPath::parse(path).map(Field::Path).map_err(|why| {
+                format!("cannot look for the outcome of a test at '{path}': {why}; write it like $.summary.verdict")
+            }),
+            name => Ok(Field::Name(name.to_owned())),
+        }
+        };
+        Ok(Self {
+            fields: fields.iter().map(field).collect::<Result<_, _>>()?,
+            ..self
+        })
+    }
+
+    /// Words in place of the usual ones; `None` leaves those.
+    pub fn with_words(
+        self,
+        pass: Option<Vec<String>>,
+        fail: Option<Vec<String>>,
+    ) -> Result<Self, String> {
+        let pass = pass.unwrap_or(self.pass);
+        let fail = fail.unwrap_or(self.fail);
+        if pass.iter().chain(&fail).any(|word| word.trim().is_empty()) {
+            return Err("a word for pass or fail is empty".to_owned());
+        }
+        if let Some(both) = pass
+            .iter()
+            .find(|word| fail.iter().any(|other| same_word(word, other)))
+        {
+            return Err(format!(
+                "'{both}' cannot mean pass and fail; give the words for both"
+            ));
+        }
+        Ok(Self { pass, fail, ..self })
+    }
+
+    /// The file's name.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Whether a file of this name holds a folder's statistics.
+    pub fn is_stats(&self, name: &[u8]) -> bool {
+        name == self.file.as_bytes()
+    }
+
+    /// What `object`, whose text is `json`, says. Names and words count regardless of case and of
+    /// space around them; numbers say nothing unless they are among the words, for they may be
+    /// counts or exit codes.
+    fn status(&self, json: &str, object: &Object) -> TestStatus {
         self.fields
             .iter()
             .filter_map(|field| {
-                let member = object.iter().find(|(name, _)| same_word(name, field));
-                self.outcome(member?.1.get())
+                let value = match field {
+                    Field::Name(field) => {
+                        let member = object.iter().find(|(name, _)| same_word(name, field));
+                        member?.1.get()
+                    }
+                    Field::Path(path) => path.find(json)?,
+                };
+                self.outcome(value)
             })
             .next()
             .unwrap_or(TestStatus::Unknown)
     }
 
     fn outcome(&self, value: &str) -> Option<TestStatus> {
-        let word = match value {
-            "true" => return Some(TestStatus::Pass),
-            "false" => return Some(TestStatus::Fail),
-            _ => serde_json::from_str::<String>(value).ok()?,
+        let word = match value.as_bytes().first()? {
+            b't' => return Some(TestStatus::Pass),
+            b'f' => return Some(TestStatus::Fail),
+            b'"' => serde_json::from_str::<String>(value).ok()?,
+            b'-' | b'0'..=b'9' => value.to_owned(),
+            _ => return None,
         };
         if self.pass.iter().any(|known| same_word(&word, known)) {
             Some(TestStatus::Pass)
@@ -99,48 +183,53 @@ fn same_word(a: &str, b: &str) -> bool {
 
 type Object<'a> = IndexMap<String, &'a RawValue>;
 
-/// Reads a `stats.json`; the error is one sentence for the row.
-pub fn parse(content: &[u8], rules: &StatusRules) -> Result<Stats, String> {
+/// Reads a file of statistics; the error is one sentence for the row, which begins with its name.
+pub fn parse(content: &[u8], rules: &StatsRules) -> Result<Stats, String> {
+    read_object(content, rules).map_err(|why| format!("{} {why}", rules.file))
+}
+
+/// What the row says of a file beyond [`MAX_STATS_BYTES`], which need not be read for it.
+pub fn too_large(bytes: u64, rules: &StatsRules) -> String {
+    format!("{} {}", rules.file, has_too_many(bytes))
+}
+
+fn has_too_many(bytes: u64) -> String {
+    format!(
+        "has {bytes} bytes, and rows take {MAX_STATS_BYTES} at most; it is delivered as a file only"
+    )
+}
+
+/// Errors are sentences without their subject, the file.
+fn read_object(content: &[u8], rules: &StatsRules) -> Result<Stats, String> {
     if content.len() as u64 > MAX_STATS_BYTES {
-        return Err(too_large(content.len() as u64));
+        return Err(has_too_many(content.len() as u64));
     }
     let text = decode(content)?;
     if text.trim().is_empty() {
-        return Err("stats.json is empty".into());
+        return Err("is empty".into());
     }
     let root: &RawValue = serde_json::from_str(text).map_err(|error| syntax(text, &error))?;
     if !root.get().starts_with('{') {
-        return Err(format!(
-            "stats.json is not a JSON object but {}",
-            kind(root.get())
-        ));
+        return Err(format!("is not a JSON object but {}", kind(root.get())));
     }
     let mut json = String::with_capacity(text.len());
     compact(root, 1, &mut json)?;
     let object: Object = read(root)?;
     Ok(Stats {
-        test_status: rules.status(&object),
+        test_status: rules.status(root.get(), &object),
         json,
     })
 }
 
-/// What the row says of a `stats.json` beyond [`MAX_STATS_BYTES`], which need not be read for it.
-pub fn too_large(bytes: u64) -> String {
-    format!(
-        "stats.json has {bytes} bytes, and rows take {MAX_STATS_BYTES} at most; \
-         it is delivered as a file only"
-    )
-}
-
 fn decode(content: &[u8]) -> Result<&str, String> {
     if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
-        return Err("stats.json is in UTF-16; save it as UTF-8".into());
+        return Err("is in UTF-16; save it as UTF-8".into());
     }
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     std::str::from_utf8(content).map_err(|error| {
         let at = error.valid_up_to();
         format!(
-            "stats.json is not UTF-8: byte 0x{:02x} at offset {at}; save it as UTF-8",
+            "is not UTF-8: byte 0x{:02x} at offset {at}; save it as UTF-8",
             content[at]
         )
     })
@@ -159,10 +248,10 @@ fn syntax(text: &str, error: &serde_json::Error) -> String {
     });
     match hint {
         Some(word) => format!(
-            "stats.json is not valid JSON: {word} at line {}; JSON has no such number, write null",
+            "is not valid JSON: {word} at line {}; JSON has no such number, write null",
             error.line()
         ),
-        None => format!("stats.json is not valid JSON: {error}"),
+        None => format!("is not valid JSON: {error}"),
     }
 }
 
@@ -178,16 +267,15 @@ fn kind(value: &str) -> &'static str {
 
 fn read<'a, T: serde::Deserialize<'a>>(value: &'a RawValue) -> Result<T, String> {
     // The syntax was checked as a whole before; what is left are escapes that are no character.
-    serde_json::from_str(value.get()).map_err(|_| {
-        "stats.json has half of a surrogate pair (\\ud800 to \\udfff) in a string".into()
-    })
+    serde_json::from_str(value.get())
+        .map_err(|_| "has half of a surrogate pair (\\ud800 to \\udfff) in a string".into())
 }
 
 /// Writes `value` without white space and without members that a later one replaces.
 fn compact(value: &RawValue, depth: usize, out: &mut String) -> Result<(), String> {
     match value.get().as_bytes()[0] {
         b'{' | b'[' if depth > MAX_DEPTH => Err(format!(
-            "stats.json has more than {MAX_DEPTH} objects and arrays within each other"
+            "has more than {MAX_DEPTH} objects and arrays within each other"
         )),
         b'{' => {
             out.push('{');
@@ -224,7 +312,7 @@ fn compact(value: &RawValue, depth: usize, out: &mut String) -> Result<(), Strin
 
 fn string(text: &str, out: &mut String) -> Result<(), String> {
     if text.contains('\0') {
-        return Err("stats.json has a NUL character (\\u0000) in a string; \
+        return Err("has a NUL character (\\u0000) in a string; \
                     PostgreSQL cannot keep it, leave it out"
             .into());
     }
@@ -240,7 +328,7 @@ fn number(text: &str, out: &mut String) -> Result<(), String> {
     if text.len() > MAX_NUMBER || exponent.unsigned_abs() as usize > MAX_NUMBER {
         let start: String = text.chars().take(20).collect();
         return Err(format!(
-            "stats.json has a number that no database keeps: {start}{}",
+            "has a number that no database keeps: {start}{}",
             if start.len() < text.len() { "…" } else { "" }
         ));
     }
@@ -253,11 +341,11 @@ mod tests {
     use super::*;
 
     fn json(content: &[u8]) -> Result<String, String> {
-        parse(content, &StatusRules::default()).map(|stats| stats.json)
+        parse(content, &StatsRules::default()).map(|stats| stats.json)
     }
 
     fn status(content: &str) -> TestStatus {
-        let stats = parse(content.as_bytes(), &StatusRules::default());
+        let stats = parse(content.as_bytes(), &StatsRules::default());
         stats.unwrap().test_status
     }
 
@@ -300,15 +388,49 @@ mod tests {
 
     #[test]
     fn words_and_fields_can_be_chosen() {
-        let rules = StatusRules {
-            fields: vec!["verdict".into()],
-            pass: vec!["gut".into()],
-            fail: vec!["schlecht".into()],
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| word.to_string())
+                .collect::<Vec<_>>()
         };
+        let rules = StatsRules::default()
+            .with_fields(&words(&["verdict", "$.summary[0].exit"]))
+            .and_then(|rules| rules.with_words(Some(words(&["gut", "0"])), Some(words(&["1"]))))
+            .unwrap();
         let outcome = |content: &str| parse(content.as_bytes(), &rules).unwrap().test_status;
         assert_eq!(outcome(r#"{"Verdict": "GUT"}"#), TestStatus::Pass);
-        assert_eq!(outcome(r#"{"verdict": "schlecht"}"#), TestStatus::Fail);
+        assert_eq!(outcome(r#"{"summary": [{"exit": 1}]}"#), TestStatus::Fail);
+        assert_eq!(
+            outcome(r#"{"verdict": "?", "summary": [{"exit": 0}]}"#),
+            TestStatus::Pass
+        );
+        assert_eq!(outcome(r#"{"verdict": false}"#), TestStatus::Fail);
+        assert_eq!(outcome(r#"{"verdict": "failed"}"#), TestStatus::Unknown);
         assert_eq!(outcome(r#"{"status": "pass"}"#), TestStatus::Unknown);
+    }
+
+    #[test]
+    fn the_file_may_have_another_name() {
+        let rules = StatsRules::default().with_file("result.json").unwrap();
+        assert!(rules.is_stats(b"result.json") && !rules.is_stats(b"stats.json"));
+        assert_eq!(parse(b"", &rules).unwrap_err(), "result.json is empty");
+        assert!(too_large(1 << 30, &rules).starts_with("result.json has"));
+    }
+
+    #[test]
+    fn rules_that_cannot_work_are_refused() {
+        let rules = StatsRules::default;
+        for name in ["", ".", "..", "a/b", "a\0"] {
+            assert!(rules().with_file(name).is_err(), "{name}");
+        }
+        for field in ["", " ", "$", "$.a..b"] {
+            assert!(rules().with_fields(&[field.into()]).is_err(), "{field}");
+        }
+        for word in ["", "FAIL"] {
+            let words = Some(vec![word.to_owned()]);
+            assert!(rules().with_words(words, None).is_err(), "{word}");
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub const LARGE: u64 = 32 << 20;
 impl Store {
     pub(super) fn apply_change(&mut self, change: &Change) -> Result<(), JournalError> {
         match change {
-            Change::Opening { path } => self.opening(path),
+            Change::Opening { path } => self.opened(path, true),
+            Change::Rested { path } => self.opened(path, false),
             Change::Written { path, stat } => self.written(path, stat, now_ms()),
             Change::Added { path, stat } => self.raise_and_queue(path, stat, now_ms()).map(drop),
             Change::WrittenElsewhere { stat } => {
@@ -30,11 +31,11 @@ impl Store {
         }
     }
 
-    fn opening(&mut self, path: &RelPath) -> Result<(), JournalError> {
+    fn opened(&mut self, path: &RelPath, opened: bool) -> Result<(), JournalError> {
         if let Some(id) = self.file_id(path)? {
             self.conn
-                .prepare_cached("UPDATE file SET opened = 1 WHERE id = ?")?
-                .execute([id])?;
+                .prepare_cached("UPDATE file SET opened = ?2 WHERE id = ?1")?
+                .execute(params![id, opened])?;
         }
         Ok(())
     }

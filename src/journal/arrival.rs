@@ -222,6 +222,7 @@ mod tests {
             sync_deletes: false,
             priority: Globs::default(),
             batches: BatchLimits::default(),
+            remote: None,
         })
         .unwrap()
     }

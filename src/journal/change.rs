@@ -30,6 +30,8 @@ pub enum Change {
     /// A file is about to be written or truncated in place. Tells a later scan that a shorter file
     /// is somebody's work and not damage. No delivery comes of it.
     Opening { path: RelPath },
+    /// What was opened for writing is closed, as it was recorded last.
+    Rested { path: RelPath },
     /// A name has come into being that was not opened: linked or made. It alone is delivered; the
     /// inode's other names have no new content.
     Added { path: RelPath, stat: FileStat },

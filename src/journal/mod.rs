@@ -9,9 +9,13 @@ mod arrival;
 mod batch;
 mod boot;
 mod change;
+#[cfg(test)]
+mod cost;
 mod damage;
+mod fault;
 mod found;
 mod gone_row;
+mod other_remote;
 mod proof;
 mod queue;
 mod retry;
@@ -35,6 +39,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 pub use batch::Batch;
 pub use change::{Change, Entry, FileStat};
+pub use fault::Fault;
 pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
@@ -132,6 +137,9 @@ pub struct Options {
     pub priority: Globs,
     /// How much is claimed in one go.
     pub batches: BatchLimits,
+    /// Where it is delivered to, as [`crate::remote::place`] names it; `None` for who delivers
+    /// nothing. If that is another remote than before, everything is due again.
+    pub remote: Option<String>,
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -168,6 +176,11 @@ impl Journal {
     /// is to be found under a path holds it for reading. Never held while waiting for an answer.
     pub fn names(&self) -> &RwLock<()> {
         &self.0.names
+    }
+
+    /// Whether it can be written.
+    pub fn fault(&self) -> &Arc<Fault> {
+        self.0.writer.fault()
     }
 
     /// What is open for writing.

@@ -30,6 +30,8 @@ CREATE TABLE meta (
     -- first, a line each.
     sync_deletes INTEGER NOT NULL DEFAULT 0,
     priority   TEXT    NOT NULL DEFAULT '',
+    -- What `delivered` is said of, without how to get there; NULL: nothing was delivered yet.
+    remote     TEXT,
     paused     INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is claimed until somebody says so
     syncs      INTEGER NOT NULL DEFAULT 0   -- written by fsync, so that its commit has a page to sync
 );

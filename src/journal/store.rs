@@ -135,6 +135,9 @@ impl Store {
         self.limit_batches(options.batches)?;
         self.find_arrivals()?;
         self.transaction(Store::take_all_in)?;
+        if let Some(remote) = &options.remote {
+            self.deliver_to(remote)?;
+        }
         self.look_for_crash()?;
         self.prepare_strays()?;
         self.prepare_priority()?;

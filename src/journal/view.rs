@@ -62,6 +62,8 @@ pub struct Meta {
     /// glob a line).
     pub sync_deletes: bool,
     pub priority: String,
+    /// What it tells of, as [`crate::remote::place`] names it; `None` before anything was delivered.
+    pub remote: Option<String>,
 }
 
 /// A file as the scan needs it.
@@ -140,7 +142,7 @@ impl View {
     pub fn meta(&self) -> Result<Meta, JournalError> {
         use std::os::unix::ffi::OsStringExt;
         Ok(self.conn.query_row(
-            "SELECT directory, mount_id, mounted_at, has_rows, sync_deletes, priority FROM meta",
+            "SELECT directory, mount_id, mounted_at, has_rows, sync_deletes, priority, remote FROM meta",
             [],
             |row| {
                 Ok(Meta {
@@ -150,6 +152,7 @@ impl View {
                     has_rows: row.get(3)?,
                     sync_deletes: row.get(4)?,
                     priority: row.get(5)?,
+                    remote: row.get(6)?,
                 })
             },
         )?)

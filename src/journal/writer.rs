@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use super::fault::Fault;
 use super::store::Store;
 use super::{Answer, Change, Durability, JournalError, Op, damage};
 
@@ -50,6 +51,7 @@ pub(super) struct Writer {
     store: Arc<Mutex<Store>>,
     threads: Vec<JoinHandle<()>>,
     path: PathBuf,
+    fault: Arc<Fault>,
     wake: std::sync::Arc<OnceLock<Wake>>,
 }
 
@@ -67,6 +69,8 @@ impl Writer {
         let its_wake = wake.clone();
         let log_is_long = Arc::new(AtomicBool::new(false));
         let its_log_is_long = log_is_long.clone();
+        let fault = Arc::new(Fault::default());
+        let its_fault = fault.clone();
         let its_path = path.clone();
         let journal_path = path.clone();
         let store = Arc::new(Mutex::new(store));
@@ -88,6 +92,7 @@ impl Writer {
                         checkpoints,
                         log_is_long,
                         wake: its_wake,
+                        fault: its_fault,
                         operations: 0,
                     }
                     .run()
@@ -100,12 +105,17 @@ impl Writer {
             store,
             threads,
             path,
+            fault,
             wake,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn fault(&self) -> &Arc<Fault> {
+        &self.fault
     }
 
     pub(super) fn on_work(&self, wake: Wake) {
@@ -181,6 +191,7 @@ struct Loop {
     checkpoints: Sender<()>,
     log_is_long: Arc<AtomicBool>,
     wake: std::sync::Arc<OnceLock<Wake>>,
+    fault: Arc<Fault>,
     operations: usize,
 }
 
@@ -306,6 +317,7 @@ impl Loop {
         if synced {
             store.conn.pragma_update(None, "synchronous", "NORMAL")?;
         }
+        self.fault.note(&result);
         result
     }
 

@@ -69,7 +69,10 @@ impl OutboxFs {
         // A handle that cannot write has no close that anybody listens to.
         let file = fh.and_then(|fh| self.handles.file(fh));
         let file = file.filter(|file| file.writable);
-        let truncated_by_path = new.size.is_some() && file.is_none();
+        // open(2) with O_TRUNC looks like truncate(2), and half of what it is about to be is no
+        // content to deliver: where somebody writes, his close tells the journal.
+        let truncated_by_path =
+            new.size.is_some() && file.is_none() && !self.handles.has_writers(id);
         let attr = self
             .apply(req, id, file.as_deref(), new)
             .and_then(|()| self.attributes(id, fh));

@@ -300,10 +300,16 @@ impl OutboxFs {
     /// The last descriptor is closed.
     pub fn release(&self, fh: u64) {
         if let Some(Handle::File(file)) = self.handles.remove(fh) {
-            if file.writable {
+            let (last_writer, last) = self.handles.leave(&file);
+            // Where others are still writing, theirs is half done, and their close tells of it.
+            if last_writer {
                 self.report_late(&file.inode);
+                self.handles.rests(&file.inode);
             }
-            if self.handles.leave(&file) {
+            if last_writer && last {
+                self.report_rest(&file.inode);
+            }
+            if last {
                 let inode = file.inode.clone();
                 drop(file);
                 self.watch(inode);
@@ -317,6 +323,22 @@ impl OutboxFs {
             if file.writable {
                 self.report_late(&file.inode);
             }
+        }
+    }
+
+    /// Takes the note back that a file is being written, if it was not, and cannot be.
+    fn report_rest(&self, inode: &OpenInode) {
+        if !inode.is_announced() || inode.may_be_mapped() {
+            return;
+        }
+        let _names = self.journal.names().read();
+        if let Some(path) = self.backing.nodes.path(inode.node) {
+            self.journal
+                .record(Change::Rested { path }, Durability::Committed, |result| {
+                    if let Err(error) = result {
+                        tracing::error!("A closed file could not be journaled: {error}");
+                    }
+                });
         }
     }
 

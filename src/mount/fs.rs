@@ -35,6 +35,8 @@ pub(super) struct OutboxFs {
     pub files: Arc<dyn VirtualFiles>,
     /// Reads and writes of files opened from now on go from the kernel to the backing file.
     pub passthrough: Arc<AtomicBool>,
+    /// Deletions count at the remote: who deletes waits until the journal has it.
+    pub sync_deletes: bool,
     /// Nobody can change the backing directory but through the mount.
     pub exclusive: bool,
     /// The disk's times tell any two changes apart.

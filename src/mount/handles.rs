@@ -15,6 +15,7 @@ use super::attr;
 use super::dirs::Folder;
 use super::nodes::NodeId;
 use super::resolve::reopen;
+use crate::journal::Writing;
 
 /// Where the filesystem stamps times by a coarse clock, two writes within one tick look like one.
 /// No kernel ticks slower than 100 Hz; twice that.
@@ -31,8 +32,8 @@ pub(super) enum Handle {
 }
 
 /// All handles and all inodes that are open.
-#[derive(Default)]
 pub(super) struct Handles {
+    writing: Arc<Writing>,
     last: AtomicU64,
     open: RwLock<HashMap<u64, Handle>>,
     inodes: Mutex<HashMap<NodeId, Arc<OpenInode>>>,
@@ -48,6 +49,8 @@ pub(super) struct OpenFile {
 /// What the handles of one inode share.
 pub(super) struct OpenInode {
     pub node: NodeId,
+    /// Its number on the disk.
+    number: u64,
     /// A descriptor for questions about the inode; of the handle that was opened first.
     pub fd: OwnedFd,
     /// The kernel's reference to the backing file; all handles must use the same one.
@@ -95,6 +98,16 @@ pub(super) struct Content {
 }
 
 impl Handles {
+    /// `writing` is told what is open for writing.
+    pub fn new(writing: Arc<Writing>) -> Self {
+        Self {
+            writing,
+            last: AtomicU64::new(0),
+            open: RwLock::default(),
+            inodes: Mutex::default(),
+        }
+    }
+
     pub fn add(&self, handle: Handle) -> u64 {
         let fh = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         self.open.write().insert(fh, handle);
@@ -144,6 +157,7 @@ impl Handles {
             None => {
                 let inode = Arc::new(OpenInode {
                     node,
+                    number: stat.stx_ino,
                     fd: fd.try_clone()?,
                     io: Mutex::new(Io::Undecided),
                     announced: AtomicBool::new(false),
@@ -163,6 +177,7 @@ impl Handles {
         counts.handles += 1;
         if writable {
             if counts.writers == 0 {
+                self.writing.begins(inode.number);
                 *inode.known.lock() = inode.content(stat);
             }
             counts.writers += 1;
@@ -187,22 +202,30 @@ impl Handles {
         inodes.values().filter(unannounced).cloned().collect()
     }
 
-    /// Counts a handle out. True if it was the inode's last.
-    pub fn leave(&self, file: &OpenFile) -> bool {
+    /// Counts a handle out. Whether it was the inode's last one for writing, which [`Self::rests`] is
+    /// to be told of, and its last one of all.
+    pub fn leave(&self, file: &OpenFile) -> (bool, bool) {
         let mut inodes = self.inodes.lock();
         let mut counts = file.inode.counts.lock();
         counts.handles -= 1;
         counts.writers -= usize::from(file.writable);
+        let last_writer = file.writable && counts.writers == 0;
         let last = counts.handles == 0;
         if last {
             inodes.remove(&file.inode.node);
         }
-        last
+        (last_writer, last)
+    }
+
+    /// The journal was told what the last handle for writing has left.
+    pub fn rests(&self, inode: &OpenInode) {
+        self.writing.ends(inode.number);
     }
 
     /// Every open file; for the end of the mount.
     pub fn drain_files(&self) -> Vec<Arc<OpenFile>> {
         let handles = std::mem::take(&mut *self.open.write());
+        self.writing.all_end();
         handles
             .into_values()
             .filter_map(|handle| match handle {
@@ -247,6 +270,7 @@ impl OpenInode {
     pub fn close_for_writing(self: Arc<Self>) -> Result<Self, rustix::io::Errno> {
         Ok(Self {
             node: self.node,
+            number: self.number,
             fd: reopen(&self.fd, OFlags::RDONLY)?,
             io: Mutex::new(Io::Undecided),
             announced: AtomicBool::new(false),

@@ -15,6 +15,7 @@ use super::nodes::NodeId;
 use super::resolve::proc_path;
 use super::upload_dir;
 use crate::journal::{Change, Durability, FileStat};
+use crate::path::RelPath;
 
 /// What mkdir(2), mknod(2) and symlink(2) make.
 pub(super) enum NewNode<'a> {
@@ -165,7 +166,40 @@ impl OutboxFs {
         drop(names);
     }
 
-    pub fn remove(&self, parent: NodeId, name: &[u8], folder: bool) -> Result<()> {
+    pub fn remove(&self, parent: NodeId, name: &[u8], folder: bool, reply: ReplyEmpty) {
+        let names = self.journal.names().write();
+        let path = match self.remove_on_disk(parent, name, folder) {
+            Ok(Some(path)) => path,
+            Ok(None) => return reply.ok(),
+            Err(error) => return reply.error(errno(error)),
+        };
+        let change = if folder {
+            Change::FolderRemoved { path }
+        } else {
+            Change::Removed { path }
+        };
+        if self.sync_deletes {
+            self.journal.record(
+                change,
+                Durability::Committed,
+                |result| match journal_errno(result) {
+                    Ok(()) => reply.ok(),
+                    Err(error) => reply.error(errno(error)),
+                },
+            );
+        } else {
+            // Nobody waits: what is lost of this in a crash, the next scan finds.
+            self.journal
+                .record(change, Durability::Committed, |result| {
+                    let _logged = journal_errno(result);
+                });
+            drop(names);
+            reply.ok();
+        }
+    }
+
+    /// Removes it; where it was, if it has a path.
+    fn remove_on_disk(&self, parent: NodeId, name: &[u8], folder: bool) -> Result<Option<RelPath>> {
         self.refuse_reserved(parent, name)?;
         let parent_fd = self.backing.directory(parent)?;
         let victim = Arc::new(refer(&parent_fd, name)?);
@@ -174,22 +208,9 @@ impl OutboxFs {
         } else {
             AtFlags::empty()
         };
-        let _names = self.journal.names().write();
         rustix::fs::unlinkat(&*parent_fd, name, flags)?;
         self.removed(parent, name, &victim)?;
-        if let Some(path) = self.backing.nodes.path_at(parent, name) {
-            let change = if folder {
-                Change::FolderRemoved { path }
-            } else {
-                Change::Removed { path }
-            };
-            // Nobody waits: what is lost of this in a crash, the next scan finds.
-            self.journal
-                .record(change, Durability::Committed, |result| {
-                    let _logged = journal_errno(result);
-                });
-        }
-        Ok(())
+        Ok(self.backing.nodes.path_at(parent, name))
     }
 
     /// What was there under the name has lost it.

@@ -162,12 +162,12 @@ impl Filesystem for Served {
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _answering = self.0.linger.answering();
-        reply_empty(self.0.remove(parent.0, name.as_bytes(), false), reply);
+        self.0.remove(parent.0, name.as_bytes(), false, reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _answering = self.0.linger.answering();
-        reply_empty(self.0.remove(parent.0, name.as_bytes(), true), reply);
+        self.0.remove(parent.0, name.as_bytes(), true, reply);
     }
 
     fn rename(

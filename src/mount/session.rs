@@ -49,6 +49,8 @@ pub struct Options {
     /// Let the kernel read and write backing files by itself, where it can.
     pub passthrough: bool,
     pub allow: Allow,
+    /// Whether what is removed here is removed elsewhere: then its removal has to outlast the daemon.
+    pub sync_deletes: bool,
     /// Event loops.
     pub threads: usize,
 }
@@ -59,6 +61,7 @@ impl Default for Options {
         Self {
             passthrough: true,
             allow: Allow::default(),
+            sync_deletes: false,
             // One of them may be waiting for the journal before it opens a file for writing.
             threads: cores.max(4),
         }
@@ -132,12 +135,13 @@ pub fn mount(
     let passthrough = Arc::new(AtomicBool::new(options.passthrough));
     let filesystem = Arc::new(OutboxFs {
         backing: Backing::new(backing).map_err(|error| MountError::Backing(error.into()))?,
-        handles: Handles::default(),
+        handles: Handles::new(journal.writing().clone()),
         linger: Linger::new(),
         watch: Watch::default(),
         journal,
         files,
         passthrough: passthrough.clone(),
+        sync_deletes: options.sync_deletes,
         exclusive,
         exact_times: scratch.as_ref().is_some_and(probe::has_exact_times),
     });

@@ -23,7 +23,8 @@ use crate::config::MountSettings;
 use crate::control;
 use crate::daemon::lock::{Lock, State};
 use crate::daemon::{
-    DaemonError, delivery_options, duplicate, failed, identity, open_directory, refuse_vanished,
+    DaemonError, delivery_options, duplicate, failed, identity, open_directory,
+    refuse_to_delete_all, refuse_vanished,
 };
 use crate::delivery::{Delivery, Drained, Observer};
 use crate::journal::{self, Journal, JournalError};
@@ -88,6 +89,9 @@ pub fn run(
     let directory = open_directory(settings)?;
     let mut lock = Lock::acquire(&directory, settings)?;
     refuse_vanished(settings, &directory)?;
+    if settings.sync_deletes {
+        refuse_to_delete_all(settings, &directory)?;
+    }
     let places = match job.scan_only {
         true => None,
         false => Some(runtime.block_on(Places::open(settings))?),
@@ -105,6 +109,7 @@ pub fn run(
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
         batches: settings.batches,
+        remote: places.as_ref().map(|_| remote::place(&settings.remote)),
     })
     .map_err(failed)?;
     lock.write_state(State::Pushing);

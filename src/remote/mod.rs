@@ -9,6 +9,7 @@ mod key;
 mod media_type;
 mod object;
 mod pace;
+mod place;
 mod s3;
 mod unfinished;
 
@@ -22,6 +23,7 @@ pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};
 pub use pace::Pace;
+pub use place::place;
 pub use unfinished::{StoredPart, Unfinished, UploadNotes};
 
 use crate::config::MountSettings;

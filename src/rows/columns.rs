@@ -1,10 +1,7 @@
 //! Members of `stats.json` as columns of their own: `voltage = "$.power.voltage number"`.
 
-use std::collections::HashMap;
-
-use serde_json::value::RawValue;
-
 use super::RowError;
+use super::json_path::JsonPath;
 use super::layout::{Cell, Kind};
 
 /// A column that is filled from `stats.json`.
@@ -12,22 +9,12 @@ use super::layout::{Cell, Kind};
 pub struct PromotedColumn {
     pub name: String,
     pub kind: Kind,
-    path: Vec<Step>,
-    /// As it was written, for messages.
-    spec: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
-    Member(String),
-    /// From 0.
-    Item(usize),
+    path: JsonPath,
 }
 
 impl PromotedColumn {
-    /// `spec` is a path and, after a space, a type: `$.power.voltage number`. Paths are made of
-    /// `.name`, `["any name"]` and `[0]`; types are text (the default), integer, number, boolean,
-    /// time (RFC 3339) and json.
+    /// `spec` is a path and, after a space, a type: `$.power.voltage number`. Types are text (the
+    /// default), integer, number, boolean, time (RFC 3339) and json.
     pub fn parse(name: &str, spec: &str) -> Result<Self, RowError> {
         let wrong = |why: String| {
             RowError::permanent(format!(
@@ -56,21 +43,17 @@ impl PromotedColumn {
                 )));
             }
         };
-        let steps = path
-            .strip_prefix('$')
-            .ok_or_else(|| wrong("a path begins with $".into()))?;
         Ok(Self {
             name: name.to_owned(),
             kind,
-            path: steps_of(steps).map_err(wrong)?,
-            spec: path.to_owned(),
+            path: JsonPath::parse(path).map_err(wrong)?,
         })
     }
 
     /// The value in `stats`, which is valid JSON; null if it is not there. The error, one sentence,
     /// says that it is of another type.
     pub fn cell(&self, stats: &str) -> Result<Cell, String> {
-        let Some(value) = find(stats, &self.path) else {
+        let Some(value) = self.path.find(stats) else {
             return Ok(Cell::Null);
         };
         if value == "null" {
@@ -98,61 +81,11 @@ impl PromotedColumn {
                 _ => "a time as RFC 3339 has it",
             };
             format!(
-                "stats.json has {shown} at {}, which is not {kind}",
-                self.spec
+                "column {} is empty: {shown} at {} is not {kind}",
+                self.name, self.path
             )
         })
     }
-}
-
-fn steps_of(mut rest: &str) -> Result<Vec<Step>, String> {
-    let mut steps = Vec::new();
-    while !rest.is_empty() {
-        let (step, after) = if let Some(after) = rest.strip_prefix('.') {
-            let end = after.find(['.', '[']).unwrap_or(after.len());
-            (Step::Member(after[..end].to_owned()), &after[end..])
-        } else if rest.starts_with("[\"") {
-            let mut strings = serde_json::Deserializer::from_str(&rest[1..]).into_iter::<String>();
-            let name = strings.next().and_then(Result::ok);
-            let after = rest[1 + strings.byte_offset()..].strip_prefix(']');
-            let (Some(name), Some(after)) = (name, after) else {
-                return Err(format!("'{rest}' is not closed"));
-            };
-            (Step::Member(name), after)
-        } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']'))
-        {
-            let index = index
-                .parse()
-                .map_err(|_| format!("'[{index}]' is no index"))?;
-            (Step::Item(index), after)
-        } else {
-            return Err(format!("'{rest}' is no part of a path"));
-        };
-        if step == Step::Member(String::new()) {
-            return Err("a name is empty".into());
-        }
-        steps.push(step);
-        rest = after;
-    }
-    if steps.is_empty() {
-        return Err("the path names no member".into());
-    }
-    Ok(steps)
-}
-
-fn find<'a>(mut json: &'a str, path: &[Step]) -> Option<&'a str> {
-    for step in path {
-        let value: &RawValue = match step {
-            Step::Member(name) => serde_json::from_str::<HashMap<String, &RawValue>>(json)
-                .ok()?
-                .remove(name)?,
-            Step::Item(at) => serde_json::from_str::<Vec<&RawValue>>(json)
-                .ok()?
-                .get(*at)?,
-        };
-        json = value.get();
-    }
-    Some(json)
 }
 
 #[cfg(test)]
@@ -198,7 +131,7 @@ mod tests {
     fn what_does_not_fit_is_said() {
         assert_eq!(
             cell("$.power.at number").unwrap_err(),
-            "stats.json has \"2026-11-21T10:00:00+01:00\" at $.power.at, which is not a number"
+            "column c is empty: \"2026-11-21T10:00:00+01:00\" at $.power.at is not a number"
         );
         assert!(cell("$.power.voltage integer").is_err());
         assert!(cell("$.power.voltage time").is_err());

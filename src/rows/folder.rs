@@ -3,7 +3,7 @@
 
 use super::{FileRef, FolderRow, TestStatus};
 use crate::derive::content_hash;
-use crate::derive::stats::{self, STATS_FILE, StatusRules};
+use crate::derive::stats::{self, StatsRules};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
 use crate::remote::{Artifact, Key, path_text};
@@ -15,9 +15,9 @@ pub struct FolderFiles<'a> {
     pub version: i64,
     /// Files at the remote, in any order; those of folders below are not among them.
     pub files: &'a [DeliveredFile],
-    /// The content of the folder's `stats.json`, as it was delivered.
+    /// The content of the folder's file of statistics, as it was delivered.
     pub stats: StatsFile<'a>,
-    pub status_rules: &'a StatusRules,
+    pub stats_rules: &'a StatsRules,
     /// Name of the machine.
     pub host: &'a str,
     pub mount_id: &'a str,
@@ -41,7 +41,7 @@ pub struct DeliveredFile {
     pub delivered_at: i64,
 }
 
-/// A folder's `stats.json`.
+/// A folder's file of statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatsFile<'a> {
     Absent,
@@ -52,16 +52,12 @@ pub enum StatsFile<'a> {
     Unreadable(&'a str),
 }
 
-/// Whether a folder with this file gets a row.
-pub fn makes_row(name: &[u8], picture: bool) -> bool {
-    picture || name == STATS_FILE
-}
-
-/// The folder's row; `None` if it holds neither a picture nor a `stats.json`.
+/// The folder's row; `None` if it holds neither a picture nor statistics.
 pub fn build(folder: &FolderFiles) -> Option<FolderRow> {
     let mut files: Vec<&DeliveredFile> = folder.files.iter().collect();
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    if !files.iter().any(|file| makes_row(&file.name, file.picture)) {
+    let makes_row = |file: &&DeliveredFile| file.picture || folder.stats_rules.is_stats(&file.name);
+    if !files.iter().any(makes_row) {
         return None;
     }
     let (test_status, stats, stats_error) = read_stats(folder);
@@ -106,8 +102,8 @@ fn last_component(path: &RelPath) -> RelPath {
 fn read_stats(folder: &FolderFiles) -> (Option<TestStatus>, Option<String>, Option<String>) {
     let parsed = match folder.stats {
         StatsFile::Absent => return (None, None, None),
-        StatsFile::Content(content) => stats::parse(content, folder.status_rules),
-        StatsFile::TooLarge(bytes) => Err(stats::too_large(bytes)),
+        StatsFile::Content(content) => stats::parse(content, folder.stats_rules),
+        StatsFile::TooLarge(bytes) => Err(stats::too_large(bytes, folder.stats_rules)),
         StatsFile::Unreadable(why) => Err(why.to_owned()),
     };
     match parsed {
@@ -177,7 +173,7 @@ pub(super) mod tests {
             version: 7,
             files,
             stats,
-            status_rules: &StatusRules::default(),
+            stats_rules: &StatsRules::default(),
             host: "rig-1",
             mount_id: "m1",
             url: &|key| Some(format!("https://x/{key}")),

@@ -6,6 +6,7 @@ mod csv;
 pub mod folder;
 mod grouped;
 mod json_lines;
+mod json_path;
 mod layout;
 mod pattern;
 mod postgres;
@@ -22,6 +23,7 @@ pub use columns::PromotedColumn;
 use csv::CsvSink;
 use grouped::Grouped;
 use json_lines::JsonLinesSink;
+pub use json_path::JsonPath;
 pub use pattern::FolderPattern;
 use postgres::PostgresSink;
 use postgrest::PostgrestSink;
@@ -197,7 +199,7 @@ impl RowError {
         }
     }
 
-    fn transient(message: impl Into<String>) -> Self {
+    pub(crate) fn transient(message: impl Into<String>) -> Self {
         Self {
             permanent: false,
             message: message.into(),

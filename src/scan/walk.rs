@@ -315,7 +315,10 @@ impl Walker<'_> {
         if as_known && !hollow && !recovered || self.is_watched(found.ctime_ns) {
             return;
         }
-        if marker::is_ours(folder.fd.as_fd(), name) || suspect::is_unfinished(name) {
+        if suspect::is_unfinished(name) {
+            return self.remove_unfinished(name, folder, found.ctime_ns);
+        }
+        if marker::is_ours(folder.fd.as_fd(), name) {
             return;
         }
         let path = folder.path.join(name);
@@ -345,6 +348,17 @@ impl Walker<'_> {
             },
             is_new: known.is_none(),
         });
+    }
+
+    /// What `outboxfs restore` left when it died. One that changed before the mount began is nobody's.
+    fn remove_unfinished(&self, name: &[u8], folder: &Folder<'_>, ctime_ns: i64) {
+        if self.since == i64::MAX || ctime_ns >= self.since {
+            return;
+        }
+        if let Err(error) = rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty()) {
+            let path = folder.path.join(name);
+            tracing::warn!(%path, %error, "an unfinished copy could not be removed");
+        }
     }
 
     /// Whether a file that changed at this time did so under the mount. A time that is yet to come

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::{Batch, Snapshot, failed, json, text};
 use crate::delivery::Progress;
-use crate::journal::{Journal, JournalError, View, now_ms};
+use crate::journal::{Fault, Journal, JournalError, View, now_ms};
 use crate::path::RelPath;
 
 /// Failures that a snapshot shows.
@@ -66,6 +66,7 @@ pub struct Source {
     view: Mutex<View>,
     progress: Arc<Progress>,
     scanned: Arc<AtomicU64>,
+    fault: Arc<Fault>,
     /// What does not change: directory, mount point, process, journal, remote, rows.
     fixed: Snapshot,
     passthrough: OnceLock<bool>,
@@ -82,6 +83,7 @@ impl Source {
             view: Mutex::new(journal.view()?),
             progress,
             scanned,
+            fault: journal.fault().clone(),
             fixed,
             passthrough: OnceLock::new(),
         })
@@ -95,6 +97,14 @@ impl Source {
     pub fn snapshot(&self) -> Result<Snapshot, JournalError> {
         let mut snapshot = self.fixed.clone();
         fill_from_journal(&self.view.lock(), &mut snapshot)?;
+        if let Some(error) = self.fault.get() {
+            // What was refused is not counted as waiting.
+            snapshot.safe_to_unplug = false;
+            snapshot.journal_error = Some(format!(
+                "{error}; until it can be written, close fails, and what is closed then is found by \
+                 the next mount"
+            ));
+        }
         snapshot.passthrough = self.passthrough.get().copied();
         let rate = self.progress.rate();
         snapshot.uploading = self.progress.uploading();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use outboxfs::derive::stats::{self, StatusRules};
+use outboxfs::derive::stats::{self, StatsRules};
 use outboxfs::derive::thumbnail::ThumbnailState;
 use outboxfs::path::RelPath;
 use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, build};
@@ -61,7 +61,7 @@ fn folder_row((folder, stats, pictures, hours): (&str, &str, &[&str], i64)) -> F
         version: 1,
         files: &files,
         stats: StatsFile::Content(stats.as_bytes()),
-        status_rules: &StatusRules::default(),
+        stats_rules: &StatsRules::default(),
         host: "rig-1",
         mount_id: "m1",
         url: &|key| Some(format!("https://lab.example/{key}")),
@@ -178,7 +178,7 @@ fn what_is_wrong_with_stats_is_said_as_shown() {
     for line in lines {
         let (stats, error) = line.trim_matches('|').split_once(" | ").unwrap();
         let stats = stats.trim().trim_matches('`');
-        let said = stats::parse(stats.as_bytes(), &StatusRules::default()).unwrap_err();
+        let said = stats::parse(stats.as_bytes(), &StatsRules::default()).unwrap_err();
         assert_eq!(said, error.trim(), "{stats}");
         count += 1;
     }

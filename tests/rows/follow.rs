@@ -1,6 +1,6 @@
 //! What the row of a folder says after each thing that can happen to the folder.
 
-use outboxfs::derive::stats::StatusRules;
+use outboxfs::derive::stats::StatsRules;
 use outboxfs::derive::thumbnail::ThumbnailState;
 use outboxfs::path::RelPath;
 use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, build};
@@ -61,7 +61,7 @@ impl Folder {
                 Some(stats) => StatsFile::Content(stats.as_bytes()),
                 None => StatsFile::Absent,
             },
-            status_rules: &StatusRules::default(),
+            stats_rules: &StatsRules::default(),
             host: "rig-1",
             mount_id: "m1",
             url: &|key| Some(format!("https://x/{key}")),

@@ -1,4 +1,5 @@
 //! A place for rows of each kind, and how a reader who knows nothing of outboxfs reads it.
+#![allow(dead_code)] // each test file uses a part of it
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

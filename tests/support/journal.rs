@@ -18,6 +18,7 @@ pub struct Fixture {
     pub sync_deletes: bool,
     pub priority: Vec<String>,
     pub batches: BatchLimits,
+    pub remote: Option<String>,
 }
 
 impl Fixture {
@@ -28,6 +29,7 @@ impl Fixture {
             sync_deletes: false,
             priority: Vec::new(),
             batches: BatchLimits::default(),
+            remote: None,
         }
     }
 
@@ -42,6 +44,7 @@ impl Fixture {
             sync_deletes: self.sync_deletes,
             priority: Globs::new(&self.priority).unwrap(),
             batches: self.batches,
+            remote: self.remote.clone(),
         }
     }
 

@@ -83,6 +83,7 @@ impl Mounted {
             sync_deletes: false,
             priority: Globs::default(),
             batches: BatchLimits::default(),
+            remote: None,
         })
         .unwrap();
         let options = mount::Options {

@@ -1,5 +1,6 @@
 //! A real PostgreSQL server for the tests of one program: in a directory of its own, on a free
 //! port, with a database for each test. It ends with the program, however that ends.
+#![allow(dead_code)] // each test file uses a part of it
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -89,9 +89,7 @@ impl Failure {
 
 fn refused(refusal: &DbError, server: &str, user: &str) -> RowError {
     let (permanent, advice) = match *refusal.code() {
-        SqlState::INVALID_PASSWORD => {
-            (true, "; set PGPASSWORD, or write the password into the URL")
-        }
+        SqlState::INVALID_PASSWORD => (true, "; set PGPASSWORD to the right password"),
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             (true, "; see which users and hosts pg_hba.conf lets in")
         }
@@ -125,7 +123,7 @@ fn unreachable_or_misconfigured(error: &Error, server: &str) -> RowError {
     // The client's own complaints (no password, TLS not offered) have no kind that can be asked.
     let text = error.to_string();
     let hint = if text.contains("configuration") && reason.contains("password missing") {
-        "; set PGPASSWORD, or write the password into the URL"
+        "; set PGPASSWORD"
     } else if reason.contains("does not support TLS") {
         "; sslmode=disable sends rows unprotected, if that is wanted"
     } else {
@@ -143,14 +141,23 @@ fn statement(error: &Error, server: &str, table: &str, user: &str) -> RowError {
     };
     let message = refusal.message();
     if *refusal.code() == SqlState::INSUFFICIENT_PRIVILEGE {
-        let advice = if message.contains("row-level security") {
-            "add policies that let this role insert, select, update and delete"
-        } else {
-            "its owner can GRANT SELECT, INSERT, UPDATE, DELETE on it"
+        // A policy may be about the row; a right that is missing is missing for all of them.
+        let (permanent, advice) = match message.contains("row-level security") {
+            true => (
+                true,
+                "add policies that let this role insert, select, update and delete",
+            ),
+            false => (
+                false,
+                "its owner can GRANT SELECT, INSERT, UPDATE, DELETE on it",
+            ),
         };
-        return RowError::permanent(format!(
-            "'{user}' may not write rows into {table} of {server}: {message}; {advice}"
-        ));
+        return RowError {
+            permanent,
+            message: format!(
+                "'{user}' may not write rows into {table} of {server}: {message}; {advice}"
+            ),
+        };
     }
     let detail = refusal.detail().map(|detail| format!(" ({detail})"));
     RowError {

@@ -28,11 +28,13 @@ pub fn unreachable(name: &str, error: &reqwest::Error) -> RowError {
     RowError::transient(format!("{name} cannot be reached: {reason}"))
 }
 
-/// Permanent are the errors that the same request will have tomorrow.
+/// Permanent are the errors that the same request will have tomorrow. A right that is missing is
+/// missing for all rows, which wait for it; a policy may be about the row.
 pub fn refused(name: &str, status: StatusCode, body: &str) -> RowError {
     let refusal: Refusal = serde_json::from_str(body).unwrap_or_default();
     let code = refusal.code.as_deref().unwrap_or("");
     let said = said(&refusal, status);
+    let lacks_right = code == "42501" && !said.contains("row-level security");
     let advice = match (code, status.as_u16()) {
         ("42501", _) if said.contains("row-level security") => {
             "add policies that let this role insert, select, update and delete, or use the \
@@ -53,7 +55,9 @@ pub fn refused(name: &str, status: StatusCode, body: &str) -> RowError {
         advice => format!("; {advice}"),
     };
     RowError {
-        permanent: status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429),
+        permanent: status.is_client_error()
+            && !matches!(status.as_u16(), 408 | 425 | 429)
+            && !lacks_right,
         message: format!("{name} refuses rows: {said}{advice}"),
     }
 }
