@@ -327,6 +327,7 @@ mod tests {
             sync_deletes: false,
             priority: Globs::default(),
             batches: BatchLimits::default(),
+            remote: None,
         })
         .unwrap();
         let view = journal.view().unwrap();
