@@ -327,11 +327,12 @@ mod tests {
             sync_deletes: false,
             priority: Globs::default(),
             batches: BatchLimits::default(),
+            remote: None,
         })
         .unwrap();
         let view = journal.view().unwrap();
         for number in 0..10_u8 {
-            let found = view.copy_source(FileId(number.into()), &blake3::hash(&[number]));
+            let found = view.copy_source(FileId(number.into()), &blake3::hash(&[number]), false);
             assert_eq!(found.unwrap(), None);
         }
         assert_eq!(prepared_anew(&view.conn), 0);
