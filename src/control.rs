@@ -22,6 +22,8 @@ use crate::journal::{Journal, JournalError, now_ms};
 use crate::path::RelPath;
 use crate::remote::{Remote, path_text};
 use crate::scan::ScanHandle;
+use crate::status::Snapshot;
+use crate::status::collect::Source;
 use crate::suspect;
 
 /// Connections served at a time.
@@ -48,6 +50,8 @@ pub enum Request {
     Restore { path: String },
     /// Deliver nothing from now on, or go on.
     Pause { paused: bool },
+    /// How far is it? The answer is a snapshot.
+    Status,
 }
 
 impl Request {
@@ -86,6 +90,7 @@ pub struct Suspects {
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Done(u64),
+    Status(Box<Snapshot>),
     Failed(String),
 }
 
@@ -122,6 +127,7 @@ struct Shared {
     scan: ScanHandle,
     place: Place,
     suspects: Suspects,
+    status: Arc<Source>,
     connections: AtomicUsize,
 }
 
@@ -132,6 +138,7 @@ impl Server {
         scan: ScanHandle,
         place: Place,
         suspects: Suspects,
+        status: Arc<Source>,
     ) -> io::Result<Self> {
         let socket = socket_of(journal.path());
         match std::fs::remove_file(&socket) {
@@ -146,6 +153,7 @@ impl Server {
             scan,
             place,
             suspects,
+            status,
             connections: AtomicUsize::new(0),
         });
         let thread = std::thread::Builder::new()
@@ -201,6 +209,10 @@ fn serve(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
     let answer = match serde_json::from_str::<Request>(&line) {
+        Ok(Request::Status) => match shared.status.snapshot() {
+            Ok(snapshot) => Answer::Status(Box::new(snapshot)),
+            Err(error) => Answer::Failed(error.to_string()),
+        },
         Ok(request) => match act(&request, shared) {
             Ok(count) => Answer::Done(count),
             Err(error) => Answer::Failed(error),
@@ -222,6 +234,7 @@ fn act(request: &Request, shared: &Shared) -> Result<u64, String> {
         Request::Scan { path } => scan(path, shared),
         Request::Retry { path } => parse(path).and_then(|path| journal.retry(&path)),
         Request::Pause { paused } => journal.pause(*paused).map(|()| 0),
+        Request::Status => Ok(0),
         Request::Accept { path } => {
             parse(path).and_then(|path| suspect::accept(journal, &suspects.backing, &path))
         }
@@ -268,12 +281,19 @@ fn parse(text: &str) -> Result<RelPath, JournalError> {
 
 /// Asks whoever has the journal at `journal` open, and waits for the answer. `None` if nobody has.
 pub fn ask(journal: &Path, request: &Request) -> Option<Result<u64, String>> {
-    let stream = through_descriptor(&socket_of(journal), |path| UnixStream::connect(path)).ok()?;
-    Some(converse(&stream, request).unwrap_or_else(|error| {
-        Err(format!(
-            "the process that has the directory did not answer: {error}"
-        ))
+    Some(converse(journal, request)?.and_then(|answer| match answer {
+        Answer::Done(count) => Ok(count),
+        Answer::Failed(error) => Err(error),
+        Answer::Status(_) => Err("this is no answer to that".to_owned()),
     }))
+}
+
+/// How far whoever has the journal open is; `None` if nobody has, or he does not tell.
+pub fn status(journal: &Path) -> Option<Snapshot> {
+    match converse(journal, &Request::Status)? {
+        Ok(Answer::Status(snapshot)) => Some(*snapshot),
+        _ => None,
+    }
 }
 
 /// Whether there is somebody to ask.
@@ -281,16 +301,22 @@ pub fn is_served(journal: &Path) -> bool {
     through_descriptor(&socket_of(journal), |path| UnixStream::connect(path)).is_ok()
 }
 
-fn converse(mut stream: &UnixStream, request: &Request) -> io::Result<Result<u64, String>> {
+/// `None` if there is nobody.
+fn converse(journal: &Path, request: &Request) -> Option<Result<Answer, String>> {
+    let stream = through_descriptor(&socket_of(journal), |path| UnixStream::connect(path)).ok()?;
+    Some(
+        exchange(&stream, request)
+            .map_err(|error| format!("the process that has the directory did not answer: {error}")),
+    )
+}
+
+fn exchange(mut stream: &UnixStream, request: &Request) -> io::Result<Answer> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
-    Ok(match serde_json::from_str(&answer)? {
-        Answer::Done(count) => Ok(count),
-        Answer::Failed(error) => Err(error),
-    })
+    Ok(serde_json::from_str(&answer)?)
 }
 
 fn socket_of(journal: &Path) -> PathBuf {

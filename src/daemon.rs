@@ -2,7 +2,8 @@
 //! mount is gone, drain.
 //!
 //! Threads of its own: `signals` (SIGTERM and SIGINT become events) and `mounted` (waits for the
-//! end of the mount); both send to the one channel that [`run`] waits on.
+//! end of the mount), which both send to the one channel that [`run`] waits on, and `rescan` (hands
+//! folders to the scan).
 
 pub(crate) mod lock;
 pub(crate) mod probe;
@@ -23,7 +24,7 @@ use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
 use crate::path::RelPath;
 use crate::remote;
-use crate::scan::{self, Scan};
+use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
 use lock::Lock;
@@ -35,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CLOSING: Duration = Duration::from_secs(5);
 /// How long uploads that are on their way may take to end when draining has ended.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Folders with other names or rules that may wait to be scanned.
+const FOLDERS_TO_SCAN: usize = 1024;
 
 /// What a daemon says of itself when its mount is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +132,11 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     let scan = Scan::start(
         journal.clone(),
         duplicate(&directory)?,
-        scan::Options::default(),
+        scan::Options {
+            filter: settings.filter.clone(),
+            links: settings.links,
+            observer: None,
+        },
     )
     .map_err(failed)?;
     scan.handle()
@@ -140,6 +148,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         &settings.mountpoint,
         journal.clone(),
         status.clone(),
+        scan_anew(scan.handle())?,
         &mount_options(settings),
     )
     .map_err(failed)?;
@@ -167,7 +176,13 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         runtime: runtime.handle().clone(),
         placed: Box::new(move |path| renewer.renew(path)),
     };
-    let control = control::Server::start(journal.clone(), scan.handle(), place, suspects);
+    let control = control::Server::start(
+        journal.clone(),
+        scan.handle(),
+        place,
+        suspects,
+        status.0.clone(),
+    );
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; 'outboxfs push' and 'retry' cannot ask this daemon");
     }
@@ -339,6 +354,9 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
     delivery::Options {
         workers: settings.workers,
+        sequential: settings.sequential,
+        spread: settings.spread,
+        links: settings.links,
         max_retries: settings.max_retries,
         settle: settings.settle,
         backoff: delivery::Backoff {
@@ -364,6 +382,23 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
     }
 }
 
+/// Scans what the mount says, on a thread of its own, `rescan`, which ends with the mount.
+fn scan_anew(scan: ScanHandle) -> Result<Sender<RelPath>, DaemonError> {
+    let (sender, folders) = crossbeam_channel::bounded::<RelPath>(FOLDERS_TO_SCAN);
+    std::thread::Builder::new()
+        .name("rescan".into())
+        .spawn(move || {
+            for folder in folders {
+                // What was left out has changed while the mount was there to see it, and did not tell.
+                if let Err(error) = scan.tree(folder, None) {
+                    tracing::warn!(%error, "a folder could not be scanned again");
+                }
+            }
+        })
+        .map_err(failed)?;
+    Ok(sender)
+}
+
 fn mount_options(settings: &MountSettings) -> mount::Options {
     mount::Options {
         passthrough: settings.passthrough,
@@ -372,6 +407,7 @@ fn mount_options(settings: &MountSettings) -> mount::Options {
         } else {
             mount::Allow::Owner
         },
+        filter: settings.filter.clone(),
         sync_deletes: settings.sync_deletes,
         ..mount::Options::default()
     }
@@ -393,7 +429,7 @@ fn forward_signals(sender: Sender<Event>) -> Result<(), DaemonError> {
 }
 
 /// The files of `.upload`.
-struct Status(Source);
+struct Status(Arc<Source>);
 
 impl Status {
     fn new(
@@ -412,9 +448,8 @@ impl Status {
             rows: places.rows.as_ref().map(|rows| rows.describe()),
             ..Snapshot::default()
         };
-        Ok(Self(
-            Source::new(journal, delivery.progress(), scan.looked_at(), fixed).map_err(failed)?,
-        ))
+        let source = Source::new(journal, delivery.progress(), scan.looked_at(), fixed);
+        Ok(Self(Arc::new(source.map_err(failed)?)))
     }
 }
 

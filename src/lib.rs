@@ -17,12 +17,14 @@
 //! the journal and the traits [`remote::Remote`] and [`rows::RowSink`], and nothing of FUSE;
 //! [`status`] only reads. `docs/design.md` tells why.
 
+pub mod beneath;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod delivery;
 pub mod derive;
+pub mod filter;
 pub mod glob;
 pub mod journal;
 pub mod marker;
@@ -32,6 +34,7 @@ pub mod push;
 pub mod remote;
 pub mod rows;
 pub mod scan;
+pub mod selection;
 pub mod status;
 pub mod suspect;
 pub mod verify;

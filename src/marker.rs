@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::beneath::{self, Links};
 use crate::path::RelPath;
 
 const SUCCESS: &str = "success.json";
@@ -63,7 +64,7 @@ impl Marker {
     /// Writes the marker into the folder at `path`, whole or not at all, and removes the other one
     /// if it is ours. False if there is a file of somebody else.
     pub fn write(&self, backing: &OwnedFd, path: &RelPath) -> io::Result<bool> {
-        let folder = open_folder(backing, path)?;
+        let folder = beneath::open_folder(backing, path, Links::Refused)?;
         let (name, other) = match self.failed.is_empty() {
             true => (SUCCESS, FAILED),
             false => (FAILED, SUCCESS),
@@ -86,13 +87,17 @@ impl Marker {
     }
 }
 
+/// Whether a marker of ours has this name. Others may have files with such names.
+pub fn may_be_ours(name: &[u8]) -> bool {
+    [SUCCESS, FAILED, TEMPORARY]
+        .iter()
+        .any(|marker| name == marker.as_bytes())
+}
+
 /// Whether a file is a marker that we wrote, or one that we did not get done: not to be delivered.
 pub fn is_ours(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
-    if name == TEMPORARY.as_bytes() {
-        return true;
-    }
-    if name != SUCCESS.as_bytes() && name != FAILED.as_bytes() {
-        return false;
+    if !may_be_ours(name) || name == TEMPORARY.as_bytes() {
+        return may_be_ours(name);
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::openat(folder, name, flags, Mode::empty()) else {
@@ -106,20 +111,4 @@ pub fn is_ours(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
 
 fn exists(folder: BorrowedFd<'_>, name: &str) -> bool {
     rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
-}
-
-fn open_folder(backing: &OwnedFd, path: &RelPath) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let path = match path.is_root() {
-        true => std::path::Path::new("."),
-        false => path.as_path(),
-    };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(
-        backing,
-        path,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
 }

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use crate::beneath::{self, Links};
 use crate::journal::{
     Change, FileId, FileOutcome, FileStat, Journal, JournalError, Settlement, Suspect,
 };
@@ -299,8 +300,6 @@ fn make_folder(backing: &OwnedFd, path: &RelPath, made: &mut Vec<RelPath>) -> io
 
 /// The regular file at `path`, if there is one.
 fn stat_below(backing: &OwnedFd, path: &RelPath) -> Option<FileStat> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let file = rustix::fs::openat2(backing, path.as_path(), flags, Mode::empty(), resolve).ok()?;
+    let file = beneath::open(backing, path, OFlags::PATH, Links::Refused).ok()?;
     Some(crate::delivery::stat_file(file.as_fd()).ok()?.0)
 }

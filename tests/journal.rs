@@ -772,7 +772,7 @@ async fn a_renamed_file_is_deleted_under_its_old_path_after_its_delivery() {
     let hash = blake3::hash(b"content");
     let claimed = claim(&journal).await.remove(0);
     let view = journal.view().unwrap();
-    let source = view.copy_source(claimed.id, &hash).unwrap().unwrap();
+    let source = view.copy_source(claimed.id, &hash, false).unwrap().unwrap();
     assert_eq!((source.path, source.renamed), (path("a"), true));
     let done = delivered(&claimed, 1, Kind::Other);
     journal.settle_files(vec![done]).await.unwrap();

@@ -13,17 +13,17 @@ use serde::Serialize;
 use super::push::say_json;
 use super::tree::Tree;
 use super::{Error, FAILED, complain, say};
-use crate::config::RemoteUrl;
+use crate::config::{MountSettings, RemoteUrl};
 use crate::journal::{JournalError, Known, Sighting, View};
 use crate::path::RelPath;
 use crate::remote::{path_text, place};
-use crate::scan::{Different, Filter, Findings, Walker};
+use crate::scan::{Different, Findings, Walker};
 use crate::status::counted;
 
 /// `remote`: where it would be sent to, if that was said.
 pub fn run(
     tree: &Tree,
-    filter: &Filter,
+    settings: &MountSettings,
     remote: Option<&RemoteUrl>,
     json: bool,
 ) -> Result<ExitCode, Error> {
@@ -61,7 +61,8 @@ pub fn run(
     };
     let walker = Walker {
         backing: &OwnedFd::from(backing),
-        filter,
+        filter: &settings.filter,
+        links: settings.links,
         since: i64::MAX,
         must_read: true,
         looked_at: &AtomicU64::new(0),

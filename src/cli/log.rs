@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::MakeWriterExt;
 
 use super::Error;
+use super::daily::Daily;
 
 /// Our own events from info on, other crates' from warn on (fuser warns when anybody but itself
 /// unmounts, which is how mounts end), unless `RUST_LOG` says otherwise.
@@ -34,8 +35,8 @@ pub fn to_stderr() {
         .init();
 }
 
-/// What a command logs: everything to `file`, if one is given, and to standard error only for
-/// `debug`; without either, what goes wrong is said by the command itself.
+/// What a command logs: everything to `file`, if one is given (`-` is standard error), and to standard
+/// error only for `debug`; without either, what goes wrong is said by the command itself.
 pub fn for_command(debug: bool, file: Option<&Path>) -> Result<(), Error> {
     const DETAILED: &str = "warn,outboxfs=debug";
     let filter = match debug {
@@ -45,23 +46,19 @@ pub fn for_command(debug: bool, file: Option<&Path>) -> Result<(), Error> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false);
-    match file {
+    let to_stderr = debug || file.is_some_and(|file| file.as_os_str() == "-");
+    match file.filter(|file| file.as_os_str() != "-") {
         Some(path) => {
-            let opened = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(path);
-            let file = opened.map_err(|error| {
+            let file = Daily::open(path).map_err(|error| {
                 Error::Refused(format!("cannot write the log {}: {error}", path.display()))
             })?;
-            let lines = lines.with_ansi(false);
+            let (file, lines) = (std::sync::Mutex::new(file), lines.with_ansi(false));
             match debug {
-                true => lines.with_writer(Arc::new(file).and(io::stderr)).init(),
-                false => lines.with_writer(Arc::new(file)).init(),
+                true => lines.with_writer(file.and(io::stderr)).init(),
+                false => lines.with_writer(file).init(),
             }
         }
-        None if debug => lines
+        None if to_stderr => lines
             .with_ansi(io::stderr().is_terminal())
             .with_writer(io::stderr)
             .init(),

@@ -4,6 +4,7 @@
 mod accept;
 mod background;
 mod check;
+mod daily;
 mod decode;
 mod dry_run;
 mod given;
@@ -25,6 +26,7 @@ mod tree;
 mod unmount;
 mod usage;
 mod verify;
+mod watch;
 
 use std::fmt;
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! `outboxfs pause` and `outboxfs resume`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::journal::with_journal;
@@ -50,24 +50,26 @@ pub struct ResumeArgs {
 }
 
 pub fn pause(args: PauseArgs) -> Result<ExitCode, Error> {
-    set(&args.which, true)?;
+    set(&args.which.path, args.which.journal.as_deref(), true)?;
     say("paused; nothing more is delivered until 'outboxfs resume'\n");
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn resume(args: ResumeArgs) -> Result<ExitCode, Error> {
-    say(match set(&args.which, false)? {
-        true => "goes on\n",
-        false => "the next mount or push goes on\n",
-    });
+    say(
+        match set(&args.which.path, args.which.journal.as_deref(), false)? {
+            true => "goes on\n",
+            false => "the next mount or push goes on\n",
+        },
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 /// Whether somebody has the directory.
-fn set(args: &Which, paused: bool) -> Result<bool, Error> {
-    let tree = tree::find(&args.path, args.journal.as_deref())?;
+pub fn set(path: &Path, journal: Option<&Path>, paused: bool) -> Result<bool, Error> {
+    let tree = tree::find(path, journal)?;
     let Some(journal) = tree.journal.as_ref().filter(|journal| journal.exists()) else {
-        return Err(tree::unknown(&args.path));
+        return Err(tree::unknown(path));
     };
     match control::ask(journal, &Request::Pause { paused }) {
         Some(Ok(_)) => Ok(true),

@@ -14,12 +14,11 @@ use super::listed::listed;
 use super::progress::{Display, HowFar};
 use super::tree::{self, Tree};
 use super::{Error, FAILED, complain, left, log, say};
-use crate::config::{self, Bytes, MountSettings, Places, Settings};
+use crate::config::{self, MountSettings, Places, Settings};
 use crate::control::{self, Request};
 use crate::daemon::probe::other_remote;
 use crate::journal::View;
 use crate::push::{self, Event, Events, Job, Paths, Tally};
-use crate::scan::Filter;
 use crate::status::collect::fill_from_journal;
 use crate::status::{Snapshot, counted, duration};
 
@@ -67,18 +66,6 @@ pub struct PushArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Only files that match this glob (rules of .gitignore); may be repeated.
-    #[arg(long, value_name = "GLOB")]
-    include: Vec<String>,
-
-    /// No files or folders that match this glob (rules of .gitignore); may be repeated.
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-
-    /// No files larger than this: 500K, 20M, 1.5G, 4GiB.
-    #[arg(long, value_name = "SIZE")]
-    max_size: Option<Bytes>,
-
     /// Send also what the remote has already with the same size and checksum.
     #[arg(long)]
     no_skip_existing: bool,
@@ -104,7 +91,8 @@ pub struct PushArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Append a log of every delivery to this file.
+    /// Log every delivery to this file, which begins anew each day and keeps those before beside it;
+    /// - is standard error, which systemd hands to journald.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     log_file: Option<PathBuf>,
 
@@ -118,12 +106,12 @@ pub struct PushArgs {
 
 pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
     let settings = args.given.settings()?;
-    let filter = Filter::new(&args.include, &args.exclude, args.max_size.map(Bytes::get))
-        .map_err(Error::Refused)?;
     let tree = tree::find(&args.path, settings.journal.as_deref())?;
     if args.dry_run {
         refuse_list_with_dry_run(&args)?;
-        return dry_run::run(&tree, &filter, settings.remote.as_ref(), args.json);
+        let remote = settings.remote.clone();
+        let settings = resolve(settings, &tree)?;
+        return dry_run::run(&tree, &settings, remote.as_ref(), args.json);
     }
     log::for_command(args.debug, args.log_file.as_deref())?;
     if let Some(journal) = tree
@@ -141,19 +129,28 @@ pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
             mountpoint.join(".upload/status").display()
         )));
     }
+    let settings = resolve(settings, &tree)?;
+    if !args.scan_only
+        && let Some(warning) = other_remote(&settings)
+    {
+        complain(&format!("warning: {warning}"));
+    }
+    by_ourselves(&args, settings, tree)
+}
+
+fn resolve(settings: Settings, tree: &Tree) -> Result<MountSettings, Error> {
     let settings = Settings {
         journal: settings.journal.clone().or(tree.journal.clone()),
         ..settings
     };
     let places = Places::from_env()?;
     let directory = tree.directory.clone();
-    let settings = config::resolve(settings, directory.clone(), directory, &places)?;
-    if !args.scan_only
-        && let Some(warning) = other_remote(&settings)
-    {
-        complain(&format!("warning: {warning}"));
-    }
-    by_ourselves(&args, settings, tree, filter)
+    Ok(config::resolve(
+        settings,
+        directory.clone(),
+        directory,
+        &places,
+    )?)
 }
 
 fn refuse_list_with_dry_run(args: &PushArgs) -> Result<(), Error> {
@@ -166,12 +163,7 @@ fn refuse_list_with_dry_run(args: &PushArgs) -> Result<(), Error> {
 }
 
 /// Nobody has the directory: scan and deliver.
-fn by_ourselves(
-    args: &PushArgs,
-    settings: MountSettings,
-    tree: Tree,
-    filter: Filter,
-) -> Result<ExitCode, Error> {
+fn by_ourselves(args: &PushArgs, settings: MountSettings, tree: Tree) -> Result<ExitCode, Error> {
     let started = Instant::now();
     let quiet = args.quiet || args.json;
     let mut display = Display::new(quiet);
@@ -200,7 +192,6 @@ fn by_ourselves(
             None => Paths::Below(tree.below.clone()),
         },
         settings,
-        filter,
         skip_existing: !args.no_skip_existing,
         scan_only: args.scan_only,
     };
@@ -262,11 +253,7 @@ fn served(
         journal: None,
         ..settings.clone()
     };
-    let filtered = !args.include.is_empty()
-        || !args.exclude.is_empty()
-        || args.max_size.is_some()
-        || args.files_from.is_some();
-    if given != Settings::default() || filtered {
+    if given != Settings::default() || args.files_from.is_some() || args.markers {
         complain(
             "warning: a mount or another push has this directory; its settings hold, and it \
              delivers everything there",

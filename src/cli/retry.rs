@@ -60,6 +60,12 @@ pub fn run(args: RetryArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Everything in a directory.
+pub fn all(directory: &Path, journal: &Path) -> Result<(u64, bool), Error> {
+    let tree = tree::find(directory, Some(journal))?;
+    retry(&tree, directory)
+}
+
 /// How many, and whether somebody goes on with them at once.
 fn retry(tree: &Tree, path: &Path) -> Result<(u64, bool), Error> {
     let Some(journal) = tree.journal.as_ref().filter(|journal| journal.exists()) else {

@@ -1,16 +1,19 @@
 //! `outboxfs status`
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::mounts::{Mounts, real_path};
-use super::{Error, FAILED, complain, say};
+use super::{Error, FAILED, complain, say, watch};
 use crate::config::Places;
-use crate::journal::View;
-use crate::status::collect::fill_from_journal;
+use crate::control;
+use crate::journal::{JournalError, View};
+use crate::status::collect::{count_folders, fill_from_journal};
 use crate::status::{Snapshot, json, text};
+
+/// The daemon's answer, in a mount.
+const STATUS: &str = ".upload/status.json";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +22,7 @@ Examples:
   outboxfs status ~/Pictures --json | jq .queued_files
   outboxfs status ~/Pictures
       Works without the mount too: the journal knows.
+  outboxfs status ~/Pictures --watch
 
 Exit codes:
   0  shown
@@ -37,6 +41,11 @@ pub struct StatusArgs {
     #[arg(long)]
     json: bool,
 
+    /// Keep showing it: on a terminal a screen of its own, with keys to retry, pause and quit;
+    /// elsewhere one line now and then. Ends when everything is delivered, unless on a terminal.
+    #[arg(short, long, conflicts_with = "json")]
+    watch: bool,
+
     /// The journal, if the mount was given one and is not mounted now.
     #[arg(long, value_name = "PATH", env = "OUTBOXFS_JOURNAL", hide_env = true)]
     journal: Option<PathBuf>,
@@ -45,74 +54,114 @@ pub struct StatusArgs {
 pub fn run(args: StatusArgs) -> Result<ExitCode, Error> {
     let mounts = Mounts::read()
         .map_err(|error| Error::Failed(format!("cannot read /proc/self/mountinfo: {error}")))?;
-    let format = match args.json {
-        true => Format::Json,
-        false => Format::Text,
+    let sources = match &args.path {
+        Some(path) => vec![one(path, args.journal.as_deref(), &mounts)?],
+        None => here_or_all(&mounts)?,
     };
-    match args.path {
-        Some(path) => one(&path, args.journal.as_deref(), &mounts, format),
-        None => here_or_all(&mounts, format),
+    if args.watch {
+        return match <[Source; 1]>::try_from(sources) {
+            Ok([source]) => watch::run(source),
+            Err(_) => Err(Error::Refused(
+                "there are several mounts; name the one to watch".to_owned(),
+            )),
+        };
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Text,
-    Json,
-}
-
-impl Format {
-    fn file(self) -> &'static str {
-        match self {
-            Self::Text => ".upload/status",
-            Self::Json => ".upload/status.json",
+    let mut code = ExitCode::SUCCESS;
+    for (nth, source) in sources.iter().enumerate() {
+        match source.snapshot() {
+            Ok(snapshot) if args.json => say(&json::render(&snapshot)),
+            Ok(snapshot) => {
+                let gap = if nth > 0 { "\n" } else { "" };
+                say(&format!("{gap}{}", text::render(&snapshot)));
+            }
+            Err(error) if sources.len() == 1 => return Err(error),
+            Err(error) => {
+                complain(&error.to_string());
+                code = ExitCode::from(FAILED);
+            }
         }
     }
+    Ok(code)
+}
 
-    fn render(self, snapshot: &Snapshot) -> String {
+/// Where a status comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// A mount's daemon; its journal while that does not answer, if it is known.
+    Mount {
+        mountpoint: PathBuf,
+        journal: Option<(PathBuf, PathBuf)>,
+    },
+    /// A directory and its journal; a push may be at work there.
+    Journal(PathBuf, PathBuf),
+}
+
+impl Source {
+    /// How far it is now.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        let mut snapshot = self.without_folders()?;
+        if let Ok(view) = View::open(Path::new(&snapshot.journal)) {
+            snapshot.folders = count_folders(&view).ok();
+        }
+        Ok(snapshot)
+    }
+
+    /// The same without a count of folders, which takes some time where there are many.
+    pub fn without_folders(&self) -> Result<Snapshot, Error> {
         match self {
-            Self::Text => text::render(snapshot),
-            Self::Json => json::render(snapshot),
+            Self::Journal(directory, journal) => match control::status(journal) {
+                Some(snapshot) => Ok(snapshot),
+                None => from_journal(directory, journal),
+            },
+            Self::Mount {
+                mountpoint,
+                journal,
+            } => {
+                let error = match from_daemon(mountpoint) {
+                    Ok(snapshot) => return Ok(snapshot),
+                    Err(error) => error,
+                };
+                let shown = mountpoint.display();
+                let Some((directory, journal)) = journal else {
+                    return Err(Error::Failed(format!(
+                        "the daemon of {shown} does not answer: {error}"
+                    )));
+                };
+                complain(&format!(
+                    "the daemon of {shown} does not answer ({error}); this is what the journal says"
+                ));
+                from_journal(directory, journal)
+            }
         }
     }
 }
 
-fn one(
-    path: &Path,
-    journal: Option<&Path>,
-    mounts: &Mounts,
-    format: Format,
-) -> Result<ExitCode, Error> {
+fn from_daemon(mountpoint: &Path) -> Result<Snapshot, String> {
+    let text = fs::read(mountpoint.join(STATUS)).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
+/// What a path's status comes from.
+pub fn one(path: &Path, journal: Option<&Path>, mounts: &Mounts) -> Result<Source, Error> {
     let shown = path.display();
     let real = real_path(path)
         .map_err(|error| Error::Failed(format!("cannot look at {shown}: {error}")))?;
-    if let Some(mountpoint) = mount_of(&real, mounts) {
-        match fs::read_to_string(mountpoint.join(format.file())) {
-            Ok(status) => {
-                say(&status);
-                return Ok(ExitCode::SUCCESS);
-            }
-            Err(error) => complain(&no_answer(&mountpoint, &error)),
-        }
-    }
-    let (directory, journal) = match journal {
-        Some(journal) => (real, journal.to_owned()),
-        None => known_journal(&real)?.ok_or_else(|| {
-            Error::Failed(format!(
-                "{shown} is not mounted and never was (a journal elsewhere is found with \
-                 --journal PATH)"
-            ))
-        })?,
+    let journal = match journal {
+        Some(journal) => Some((real.clone(), journal.to_owned())),
+        None => known_journal(&real)?,
     };
-    say(&format.render(&from_journal(&directory, &journal)?));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn no_answer(mountpoint: &Path, error: &io::Error) -> String {
-    format!(
-        "the daemon of {} does not answer ({error}); this is what the journal says",
-        mountpoint.display()
-    )
+    if let Some(mountpoint) = mount_of(&real, mounts) {
+        return Ok(Source::Mount {
+            mountpoint,
+            journal,
+        });
+    }
+    let (directory, journal) = journal.ok_or_else(|| {
+        Error::Failed(format!(
+            "{shown} is not mounted and never was (a journal elsewhere is found with --journal PATH)"
+        ))
+    })?;
+    Ok(Source::Journal(directory, journal))
 }
 
 /// The mount point through which `path` is reached, or behind which it lies.
@@ -124,7 +173,7 @@ pub fn mount_of(path: &Path, mounts: &Mounts) -> Option<PathBuf> {
     mounts
         .ours()
         .find(|mount| {
-            let Ok(text) = fs::read(mount.mountpoint.join(Format::Json.file())) else {
+            let Ok(text) = fs::read(mount.mountpoint.join(STATUS)) else {
                 return false;
             };
             serde_json::from_slice::<Snapshot>(&text)
@@ -148,18 +197,18 @@ fn from_journal(directory: &Path, journal: &Path) -> Result<Snapshot, Error> {
         journal: journal.display().to_string(),
         ..Snapshot::default()
     };
-    View::open(journal)
-        .and_then(|view| fill_from_journal(&view, &mut snapshot))
-        .map_err(|error| {
-            Error::Failed(format!(
-                "cannot read the journal {}: {error}",
-                journal.display()
-            ))
-        })?;
+    let unreadable = |error: JournalError| {
+        Error::Failed(format!(
+            "cannot read the journal {}: {error}",
+            journal.display()
+        ))
+    };
+    let view = View::open(journal).map_err(unreadable)?;
+    fill_from_journal(&view, &mut snapshot).map_err(unreadable)?;
     Ok(snapshot)
 }
 
-fn here_or_all(mounts: &Mounts, format: Format) -> Result<ExitCode, Error> {
+fn here_or_all(mounts: &Mounts) -> Result<Vec<Source>, Error> {
     let here = std::env::current_dir().ok();
     let here = here.and_then(|here| mounts.containing(&here).filter(|mount| mount.is_ours()));
     let shown: Vec<&Path> = match here {
@@ -175,23 +224,9 @@ fn here_or_all(mounts: &Mounts, format: Format) -> Result<ExitCode, Error> {
                 .to_owned(),
         ));
     }
-    let mut code = ExitCode::SUCCESS;
-    for (nth, mountpoint) in shown.into_iter().enumerate() {
-        match fs::read_to_string(mountpoint.join(format.file())) {
-            Ok(status) => {
-                let gap = if nth > 0 && format == Format::Text {
-                    "\n"
-                } else {
-                    ""
-                };
-                say(&format!("{gap}{status}"));
-            }
-            Err(error) => {
-                let shown = mountpoint.display();
-                complain(&format!("the daemon of {shown} does not answer: {error}"));
-                code = ExitCode::from(FAILED);
-            }
-        }
-    }
-    Ok(code)
+    let source = |mountpoint: &Path| Source::Mount {
+        mountpoint: mountpoint.to_owned(),
+        journal: None,
+    };
+    Ok(shown.into_iter().map(source).collect())
 }

@@ -11,13 +11,17 @@ use super::{
     Bytes, ConfigError, Hours, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Span,
     Workers, pictures,
 };
+use crate::beneath::Links;
+use crate::delivery::SpreadLimits;
 use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
+use crate::filter::Filter;
 use crate::glob::Globs;
 use crate::journal::BatchLimits;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
 const WORKERS: Workers = Workers::new(8);
+const MOST_WORKERS: usize = 256;
 const SETTLE: SettleMs = SettleMs::new(500);
 const MAX_RETRIES: MaxRetries = MaxRetries::new(8);
 const RETRY_DELAY: Span = Span::new(Duration::from_secs(1));
@@ -48,6 +52,14 @@ pub struct MountSettings {
     pub journal: PathBuf,
     /// Uploads at a time, 1 to 256.
     pub workers: usize,
+    /// How they are spread over folders.
+    pub spread: SpreadLimits,
+    /// One file after the other.
+    pub sequential: bool,
+    /// What is taken.
+    pub filter: Filter,
+    /// What becomes of symbolic links.
+    pub links: Links,
     /// How long a change rests before it is delivered.
     pub settle: Duration,
     /// Attempts after the first one.
@@ -110,6 +122,12 @@ pub fn resolve(
     places: &Places,
 ) -> Result<MountSettings, ConfigError> {
     let picture_limits = pictures::limits(&settings)?;
+    let workers = workers(&settings);
+    let filter = Filter::new(
+        settings.include.as_deref().unwrap_or_default(),
+        settings.exclude.as_deref().unwrap_or_default(),
+        settings.max_size.map(Bytes::get),
+    );
     let journal = match settings.journal {
         Some(journal) => journal_file(&journal)?,
         None => real_path(&places.journal(&directory)),
@@ -171,7 +189,17 @@ pub fn resolve(
         ca_file: settings.ca_file.as_deref().map(real_path),
         compress,
         journal,
-        workers: settings.workers.unwrap_or(WORKERS).get() as usize,
+        workers,
+        spread: SpreadLimits {
+            folders: settings.folder_workers.map(count),
+            files: settings.file_workers.map(count),
+        },
+        sequential: settings.sequential.unwrap_or(false),
+        filter: filter.map_err(ConfigError)?,
+        links: match settings.follow_symlinks.unwrap_or(false) {
+            true => Links::Followed,
+            false => Links::Refused,
+        },
         settle: Duration::from_millis(settings.settle.unwrap_or(SETTLE).get() as u64),
         max_retries: settings.max_retries.unwrap_or(MAX_RETRIES).get() as u32,
         retry_delay: settings.retry_delay.unwrap_or(RETRY_DELAY).get(),
@@ -192,6 +220,23 @@ pub fn resolve(
         directory,
         mountpoint,
     })
+}
+
+fn count(workers: Workers) -> usize {
+    workers.get() as usize
+}
+
+fn workers(settings: &Settings) -> usize {
+    let default = count(WORKERS);
+    let of_both = match (settings.folder_workers, settings.file_workers) {
+        (Some(folders), Some(files)) => count(folders) * count(files),
+        (Some(one), None) | (None, Some(one)) => default.max(count(one)),
+        (None, None) => default,
+    };
+    match settings.sequential {
+        Some(true) => 1,
+        _ => settings.workers.map_or(of_both.min(MOST_WORKERS), count),
+    }
 }
 
 fn stats_rules(
@@ -357,6 +402,22 @@ mod tests {
         assert_eq!(settings.max_retries, 8);
         assert!(settings.passthrough && !settings.allow_other);
         assert!(!base.join("state").exists() && !base.join("data").exists());
+    }
+
+    #[test]
+    fn workers_are_those_of_folders_and_their_files() {
+        let world = World::new();
+        for (toml, workers) in [
+            ("", 8),
+            ("folder-workers = 4\nfile-workers = 5", 20),
+            ("folder-workers = 40\nfile-workers = 50", 256),
+            ("file-workers = 2", 8),
+            ("folder-workers = 20", 20),
+            ("folder-workers = 4\nfile-workers = 5\nworkers = 6", 6),
+            ("workers = 6\nsequential = true", 1),
+        ] {
+            assert_eq!(world.resolve(toml).unwrap().workers, workers, "{toml}");
+        }
     }
 
     #[test]

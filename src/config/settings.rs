@@ -138,6 +138,63 @@ pub struct Settings {
     #[arg(long, value_name = "N", env = "OUTBOXFS_WORKERS", hide_env = true)]
     pub workers: Option<Workers>,
 
+    /// Folders delivered from at a time, 1 to 256. With --file-workers, --workers is their product
+    /// unless it is given too. [default: as many as there are workers]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "OUTBOXFS_FOLDER_WORKERS",
+        hide_env = true
+    )]
+    pub folder_workers: Option<Workers>,
+
+    /// Files of one folder delivered at a time, 1 to 256. [default: as many as there are workers]
+    #[arg(long, value_name = "N", env = "OUTBOXFS_FILE_WORKERS", hide_env = true)]
+    pub file_workers: Option<Workers>,
+
+    /// One file after the other, whatever --workers says.
+    #[arg(
+        long,
+        env = "OUTBOXFS_SEQUENTIAL",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub sequential: Option<bool>,
+
+    /// Only files that match this glob (rules of .gitignore); may be given several times.
+    #[arg(long, value_name = "GLOB", env = "OUTBOXFS_INCLUDE", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub include: Option<Vec<String>>,
+
+    /// No files or folders that match this glob (rules of .gitignore); may be given several times.
+    #[arg(long, value_name = "GLOB", env = "OUTBOXFS_EXCLUDE", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub exclude: Option<Vec<String>>,
+
+    /// No files larger than this: 500K, 20M, 1.5G, 4GiB.
+    #[arg(long, value_name = "SIZE", env = "OUTBOXFS_MAX_SIZE", hide_env = true)]
+    pub max_size: Option<Bytes>,
+
+    /// Deliver what symbolic links lead to, under the links' names, where that is in the directory
+    /// too; folders as well, unless a link leads back to a folder that it is in.
+    #[arg(
+        long,
+        env = "OUTBOXFS_FOLLOW_SYMLINKS",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub follow_symlinks: Option<bool>,
+
     /// Milliseconds that a file rests after its last change before it is sent, so that temporary
     /// names and quick rewrites are not. [default: 500]
     #[arg(long, value_name = "MS", env = "OUTBOXFS_SETTLE", hide_env = true)]
@@ -309,6 +366,13 @@ impl Settings {
             columns: self.columns.or(weaker.columns),
             journal: self.journal.or(weaker.journal),
             workers: self.workers.or(weaker.workers),
+            folder_workers: self.folder_workers.or(weaker.folder_workers),
+            file_workers: self.file_workers.or(weaker.file_workers),
+            sequential: self.sequential.or(weaker.sequential),
+            include: self.include.or(weaker.include),
+            exclude: self.exclude.or(weaker.exclude),
+            max_size: self.max_size.or(weaker.max_size),
+            follow_symlinks: self.follow_symlinks.or(weaker.follow_symlinks),
             settle: self.settle.or(weaker.settle),
             max_retries: self.max_retries.or(weaker.max_retries),
             retry_delay: self.retry_delay.or(weaker.retry_delay),

@@ -19,13 +19,16 @@ pub(super) struct Source<'a> {
 
 /// Another object of this content, as far as the journal knows.
 pub(super) fn look_up(context: &Context, claim: &FileClaim, loaded: &Loaded) -> Option<CopySource> {
-    let found = context.view.lock().copy_source(claim.id, &loaded.hash);
+    let only_renamed = loaded.stat.size < WORTH_COPYING;
+    let found = context
+        .view
+        .lock()
+        .copy_source(claim.id, &loaded.hash, only_renamed);
     let found = found.unwrap_or_else(|error| {
         tracing::warn!(%error, "what could be copied cannot be looked up");
         None
     })?;
-    let worth = found.renamed || loaded.stat.size >= WORTH_COPYING;
-    (worth && found.path != claim.path).then_some(found)
+    (found.path != claim.path).then_some(found)
 }
 
 /// Takes the source, if it still is one.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::Context;
 use super::load::{LoadError, Loaded, blocking};
-use super::open::open_file;
 use crate::journal::{Doubt, FileClaim};
 use crate::remote::{Artifact, Key, ObjectInfo, Proof, Put, RemoteError};
 use crate::scan::{has_hole, is_zero};
@@ -121,7 +120,7 @@ fn original(claim: &FileClaim) -> Key {
 async fn is_hollow(context: &Arc<Context>, claim: &FileClaim) -> bool {
     let (context, path) = (context.clone(), claim.path.clone());
     let look = move || {
-        let mut file = open_file(&context.backing, &path).map_err(LoadError::from)?;
+        let mut file = context.open_file(&path).map_err(LoadError::from)?;
         let size = file.metadata().map_err(LoadError::from)?.len();
         Ok(size > 0 && (has_hole(&file)? || is_zero(&mut file)?))
     };

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::gate::{Gate, Held, Place};
-use super::{Context, load, send};
-use crate::journal::{FileClaim, FileOutcome, Lane, Settlement, now_ms};
+use super::spread::Seat;
+use super::{Context, load, send, spread};
+use crate::journal::{Claimed, FileClaim, FileOutcome, JournalError, Lane, Settlement, now_ms};
 
 /// Claims taken with one visit to the journal, at most.
 const BATCH: usize = 32;
@@ -27,7 +28,7 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
             places = take(&context, gate) => places,
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        let mut claimed = match context.journal.claim_files(lane, places.len()).await {
+        let (mut claimed, seats) = match claim(&context, lane, places.len()).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::error!(%error, "nothing can be claimed from the journal");
@@ -37,23 +38,41 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
         };
         if claimed.claims.is_empty() {
             drop(places);
-            if !context.wait_for_work(bell, claimed.next_due).await {
+            let go_on = tokio::select! {
+                go_on = context.wait_for_work(bell, claimed.next_due) => go_on,
+                () = spread::freed(&context.spread, lane) => true,
+            };
+            if !go_on {
                 return;
             }
             continue;
         }
+        let mut seats = seats.into_iter();
         for (claim, place) in claimed.claims.drain(..).zip(places) {
             let (context, outcomes) = (context.clone(), outcomes.clone());
+            let seat = seats.next();
             tokio::spawn(async move {
                 let place = Held::new(place);
                 let settlement = deliver(&context, claim, &place).await;
-                drop(place);
+                drop((place, seat));
                 if let Some(settlement) = settlement {
                     // The settler ends after all senders; only a stopped runtime closes it.
                     let _ = outcomes.send(settlement).await;
                 }
             });
         }
+    }
+}
+
+/// What is due and has a place, and for each its seat where folders have limits.
+async fn claim(
+    context: &Context,
+    lane: Lane,
+    limit: usize,
+) -> Result<(Claimed<FileClaim>, Vec<Seat>), JournalError> {
+    match &context.spread {
+        Some(spread) => spread.claim(&context.journal, lane, limit).await,
+        None => Ok((context.journal.claim_files(lane, limit).await?, Vec::new())),
     }
 }
 

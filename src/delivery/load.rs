@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Context;
-use super::open::{open_file, stat_file};
+use super::open::stat_file;
 use crate::derive::thumbnail;
 use crate::journal::{FileStat, Kind};
 use crate::path::RelPath;
@@ -82,7 +82,7 @@ impl From<io::Error> for LoadError {
 
 /// Whether there is no regular file of that name. Blocks on the disk.
 pub(super) fn is_gone(context: &Context, path: &RelPath) -> bool {
-    let found = open_file(&context.backing, path).and_then(stat_file);
+    let found = context.open_file(path).and_then(stat_file);
     found.is_err_and(|error| matches!(error.into(), LoadError::Gone))
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
     let small = context.budget.take(SMALL).await;
     let (its_context, its_path) = (context.clone(), path.clone());
     let opened = blocking(move || {
-        let file = open_file(&its_context.backing, &its_path)?;
+        let file = its_context.open_file(&its_path)?;
         let (stat, ctime) = stat_file(&file)?;
         let opened = Opened {
             file: Arc::new(file),

@@ -12,7 +12,7 @@
 //! | what | how many | ends |
 //! | --- | --- | --- |
 //! | lanes | one task each | on stop |
-//! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] says; beside them up to 64 that wait for their thumbnails | each by itself |
+//! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] and [`spread`] say; beside them up to 64 that wait for their thumbnails | each by itself |
 //! | thumbnails | one thread a core, niced, one job a file; each with a process for C decoders | with [`Delivery`] |
 //! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
 //! | row writer | one task; makes a batch while the sink takes another | on stop |
@@ -34,6 +34,7 @@ mod drain;
 mod gate;
 mod gone_rows;
 mod health;
+mod histogram;
 mod hours;
 mod lane;
 mod load;
@@ -44,10 +45,13 @@ mod row_builder;
 mod row_writer;
 mod send;
 mod settler;
+mod spread;
 mod thumbnails;
 mod uploads;
 mod way;
 
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,15 +61,18 @@ pub use backoff::Backoff;
 pub use drain::Drained;
 pub(crate) use open::stat_file;
 use parking_lot::Mutex;
-pub use progress::Progress;
+pub use progress::{Progress, Took};
+pub use spread::Limits as SpreadLimits;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::beneath::Links;
 use crate::config::Hours;
 use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
 use crate::glob::Globs;
 use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
+use crate::path::RelPath;
 use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
 
@@ -77,6 +84,10 @@ const WAITING_PICTURES: usize = 64;
 pub struct Options {
     /// Small files delivered at a time.
     pub workers: usize,
+    /// One file after the other, whatever its size.
+    pub sequential: bool,
+    /// How many folders are delivered from at a time, and how many files of each.
+    pub spread: SpreadLimits,
     /// Attempts after the first before a file is `failed`.
     pub max_retries: u32,
     pub backoff: Backoff,
@@ -92,6 +103,8 @@ pub struct Options {
     pub compress: Globs,
     /// Whether what is deleted here is deleted at the remote, with the rows of folders.
     pub sync_deletes: bool,
+    /// What becomes of symbolic links.
+    pub links: Links,
     /// Which file tells of its folder, and how.
     pub stats: StatsRules,
     /// Name of the machine, for rows.
@@ -142,6 +155,7 @@ struct Context {
     /// For small files, and for large ones.
     small: Arc<gate::Gate>,
     large: Arc<gate::Gate>,
+    spread: Option<Arc<spread::Spread>>,
     busy: busy::Busy,
     way: way::Way,
     alarms: alarm::Alarms,
@@ -167,14 +181,20 @@ impl Delivery {
         let (stop, stopped) = watch::channel(false);
         remote.keep_pace(Arc::new(Pace::new(options.bwlimit, options.tps_limit)));
         let view = journal.view()?;
+        let small = gate::Gate::new(options.workers);
+        let large = match options.sequential {
+            true => small.clone(),
+            false => gate::Gate::new(options.workers.div_ceil(4)),
+        };
         let context = Arc::new(Context {
             pictures: pictures::Pool::start(&options.pictures)
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
             waiting_pictures: Semaphore::new(WAITING_PICTURES),
             thumbnails: thumbnails::Folders::new(&options.pictures, view.meta()?.thumbnails),
             view: Mutex::new(view),
-            small: gate::Gate::new(options.workers),
-            large: gate::Gate::new(options.workers.div_ceil(4)),
+            small,
+            large,
+            spread: spread::Spread::new(options.spread),
             journal: journal.clone(),
             backing,
             remote,
@@ -239,6 +259,10 @@ impl Delivery {
 }
 
 impl Context {
+    fn open_file(&self, path: &RelPath) -> io::Result<File> {
+        open::open_file(&self.backing, path, self.options.links)
+    }
+
     /// The remote asks for less.
     fn slow_down(&self, rest: Option<Duration>) {
         self.small.slow_down(rest);

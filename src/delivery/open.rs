@@ -4,33 +4,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::fs::OFlags;
 
+use crate::beneath::{self, Links};
 use crate::journal::FileStat;
 use crate::path::RelPath;
 
-/// Opens a regular file for reading. No symbolic link is followed, anywhere in the path, and
-/// nothing outside of the directory is reached (openat2(2), Linux 5.6).
-pub fn open_file(backing: impl AsFd, path: &RelPath) -> io::Result<File> {
-    let open = || {
-        rustix::fs::openat2(
-            &backing,
-            path.as_path(),
-            // A fifo would block without NONBLOCK; the type is checked after opening.
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-        )
-    };
-    let mut attempts = 0;
-    loop {
-        match open() {
-            // A rename anywhere in the system meanwhile; openat2(2) asks to try again.
-            Err(Errno::AGAIN) if attempts < 100 => attempts += 1,
-            opened => return Ok(File::from(opened?)),
-        }
-    }
+/// Opens a regular file for reading.
+pub fn open_file(backing: impl AsFd, path: &RelPath, links: Links) -> io::Result<File> {
+    // A fifo would block without NONBLOCK; the type is checked after opening.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    beneath::open(backing, path, flags, links).map(File::from)
 }
 
 /// The journal's stat of an open file, and its change time, nanoseconds: whether anything at all

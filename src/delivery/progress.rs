@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::histogram::Histogram;
 use crate::path::RelPath;
+use crate::remote::Sent;
 use crate::status::Uploading;
 
 /// Rates are means over this long.
@@ -18,9 +20,10 @@ pub struct Progress(Mutex<State>);
 #[derive(Default)]
 struct State {
     next_id: u64,
-    uploading: HashMap<u64, (RelPath, u64, Instant)>,
-    /// One entry a second: files and bytes that arrived in it.
-    seconds: VecDeque<(Instant, u64, u64)>,
+    uploading: HashMap<u64, OnItsWay>,
+    /// One entry a second: what arrived in it.
+    seconds: VecDeque<(Instant, Arrivals)>,
+    took: Histogram,
     arrived_files: u64,
     remote_error: Option<String>,
     rows_error: Option<String>,
@@ -28,11 +31,34 @@ struct State {
     workers: usize,
 }
 
-/// Bytes and files a second over the last seconds.
+struct OnItsWay {
+    path: RelPath,
+    bytes: u64,
+    since: Instant,
+    sent: Sent,
+}
+
+#[derive(Default)]
+struct Arrivals {
+    files: u64,
+    pictures: u64,
+    bytes: u64,
+}
+
+/// Bytes, files and pictures among them a second over the last seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rate {
     pub bytes: f64,
     pub files: f64,
+    pub pictures: f64,
+}
+
+/// How long uploads have taken since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    pub mean: Duration,
+    /// 95 in 100 took no longer, to an eighth.
+    pub most: Duration,
 }
 
 impl Progress {
@@ -56,27 +82,39 @@ impl Progress {
         let mut state = self.0.lock();
         let id = state.next_id;
         state.next_id += 1;
-        state
-            .uploading
-            .insert(id, (path.clone(), bytes, Instant::now()));
-        Uploaded { progress: self, id }
+        let sent = Sent::default();
+        let file = OnItsWay {
+            path: path.clone(),
+            bytes,
+            since: Instant::now(),
+            sent: sent.clone(),
+        };
+        state.uploading.insert(id, file);
+        Uploaded {
+            progress: self,
+            id,
+            sent,
+        }
     }
 
-    pub(super) fn arrived(&self, bytes: u64) {
+    pub(super) fn arrived(&self, bytes: u64, is_picture: bool, took: Duration) {
         let now = Instant::now();
         let mut state = self.0.lock();
         state.arrived_files += 1;
-        match state.seconds.back_mut() {
-            Some((at, files, sum)) if now - *at < Duration::from_secs(1) => {
-                *files += 1;
-                *sum += bytes;
-            }
-            _ => state.seconds.push_back((now, 1, bytes)),
+        state.took.add(took);
+        let is_this_second = |(at, _): &(Instant, Arrivals)| now - *at < Duration::from_secs(1);
+        if !state.seconds.back().is_some_and(is_this_second) {
+            state.seconds.push_back((now, Arrivals::default()));
+        }
+        if let Some((_, arrivals)) = state.seconds.back_mut() {
+            arrivals.files += 1;
+            arrivals.pictures += u64::from(is_picture);
+            arrivals.bytes += bytes;
         }
         while state
             .seconds
             .front()
-            .is_some_and(|(at, _, _)| now - *at > WINDOW)
+            .is_some_and(|(at, _)| now - *at > WINDOW)
         {
             state.seconds.pop_front();
         }
@@ -90,20 +128,28 @@ impl Progress {
     pub fn rate(&self) -> Rate {
         let state = self.0.lock();
         let now = Instant::now();
-        let recent = || {
-            state
-                .seconds
-                .iter()
-                .filter(|(at, _, _)| now - *at <= WINDOW)
-        };
-        let Some((first, _, _)) = recent().next() else {
+        let recent = || state.seconds.iter().filter(|(at, _)| now - *at <= WINDOW);
+        let Some((first, _)) = recent().next() else {
             return Rate::default();
         };
         let seconds = (now - *first).as_secs_f64().max(1.0);
+        let a_second = |count: fn(&Arrivals) -> u64| {
+            recent().map(|(_, arrivals)| count(arrivals)).sum::<u64>() as f64 / seconds
+        };
         Rate {
-            bytes: recent().map(|(_, _, bytes)| *bytes as f64).sum::<f64>() / seconds,
-            files: recent().map(|(_, files, _)| *files as f64).sum::<f64>() / seconds,
+            bytes: a_second(|arrivals| arrivals.bytes),
+            files: a_second(|arrivals| arrivals.files),
+            pictures: a_second(|arrivals| arrivals.pictures),
         }
+    }
+
+    /// `None` while nothing has arrived.
+    pub fn took(&self) -> Option<Took> {
+        let took = &self.0.lock().took;
+        Some(Took {
+            mean: took.mean()?,
+            most: took.percentile(0.95)?,
+        })
     }
 
     /// The files on their way, the longest first.
@@ -112,10 +158,12 @@ impl Progress {
         let mut uploading: Vec<Uploading> = state
             .uploading
             .values()
-            .map(|(path, bytes, since)| Uploading {
-                path: path.to_string(),
-                bytes: *bytes,
-                for_milliseconds: since.elapsed().as_millis() as u64,
+            .map(|file| Uploading {
+                path: file.path.to_string(),
+                bytes: file.bytes,
+                // What has to be sent again is counted again.
+                sent_bytes: file.sent.bytes().min(file.bytes),
+                for_milliseconds: file.since.elapsed().as_millis() as u64,
             })
             .collect();
         uploading.sort_by_key(|file| std::cmp::Reverse(file.for_milliseconds));
@@ -149,6 +197,8 @@ impl Progress {
 pub(super) struct Uploaded<'a> {
     progress: &'a Progress,
     id: u64,
+    /// What the remote has got of it.
+    pub sent: Sent,
 }
 
 impl Drop for Uploaded<'_> {

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::Context;
-use super::open::open_file;
 use crate::derive::stats;
 use crate::journal::{GoneRow, JournalError, Kind, RowClaim, View};
 use crate::rows::FolderRow;
@@ -161,7 +160,8 @@ fn build(
 fn read_stats(context: &Context, claim: &RowClaim) -> std::io::Result<Vec<u8>> {
     let file = context.options.stats.file();
     let mut content = Vec::new();
-    open_file(&context.backing, &claim.path.join(file.as_bytes()))?
+    context
+        .open_file(&claim.path.join(file.as_bytes()))?
         .take(stats::MAX_STATS_BYTES + 1)
         .read_to_end(&mut content)?;
     Ok(content)

@@ -55,7 +55,7 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim, place: &Held
         };
     }
     let started = std::time::Instant::now();
-    let _uploading = context.progress.begin(&claim.path, loaded.stat.size);
+    let uploading = context.progress.begin(&claim.path, loaded.stat.size);
     let found = match &arrived {
         Some(_) => None,
         None => copy::look_up(context, claim, &loaded),
@@ -69,14 +69,17 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim, place: &Held
         source: source.as_ref(),
         place,
     };
-    match sending.put_artifacts(context, arrived).await {
+    let artifacts = sending.put_artifacts(context, arrived);
+    match uploading.sent.during(artifacts).await {
         Ok(delivered) => {
-            context.progress.arrived(loaded.stat.size);
-            note_arrival(context, &loaded, started.elapsed());
+            let is_picture = loaded.kind == Kind::Picture;
+            let took = started.elapsed();
+            context.progress.arrived(loaded.stat.size, is_picture, took);
+            note_arrival(context, &loaded, took);
             tracing::info!(
                 path = %claim.path,
                 bytes = loaded.stat.size,
-                ms = started.elapsed().as_millis() as u64,
+                ms = took.as_millis() as u64,
                 attempt = claim.attempts + 1,
                 "delivered"
             );

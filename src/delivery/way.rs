@@ -42,6 +42,11 @@ struct State {
 }
 
 impl State {
+    /// Whether nobody was to be let past a moment ago: then it is too early to look again.
+    fn has_just_looked(&self, at: Instant) -> bool {
+        self.held_since.is_none() && self.last.is_some_and(|last| at - last.at < LOOK)
+    }
+
     /// Whether to wait now.
     fn look(&mut self, now: Counts) -> bool {
         let Some(last) = self.last else {
@@ -78,11 +83,15 @@ impl Context {
     /// Returns when nobody is to be let past.
     pub(super) async fn make_way(&self) {
         loop {
+            let at = Instant::now();
+            if self.way.0.lock().has_just_looked(at) {
+                return;
+            }
             let Some(waited) = waited_for_processors() else {
                 return;
             };
             let now = Counts {
-                at: Instant::now(),
+                at,
                 changes: self.journal.changes(),
                 waited,
             };

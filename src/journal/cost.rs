@@ -76,9 +76,9 @@ fn a_claim_costs_the_same_however_long_the_queue() {
     let [few, many] = [200, 20_000].map(|files| {
         let mut store = store_with(&dir, files);
         // Whatever is asked once.
-        store.claim_files(Lane::Small, 32).unwrap();
+        store.claim_files(Lane::Small, 32, None).unwrap();
         work(&store);
-        let claims = store.claim_files(Lane::Small, 32).unwrap().claims;
+        let claims = store.claim_files(Lane::Small, 32, None).unwrap().claims;
         assert_eq!(claims.len(), 32);
         let claimed = work(&store);
         let settlements: Vec<_> = claims

@@ -33,6 +33,7 @@ impl Store {
                 .query_row([], |row| row.get(0))?;
             for sighting in &scanned.found {
                 if let Some(id) = self.add(folder_id, sighting)? {
+                    self.note_in_batch(folder_id)?;
                     if strays {
                         self.take_over(id, &scanned.path.join(&sighting.name))?;
                     }

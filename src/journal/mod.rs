@@ -11,8 +11,10 @@ mod boot;
 mod change;
 #[cfg(test)]
 mod cost;
+mod crowd;
 mod damage;
 mod fault;
+mod folders;
 mod found;
 mod gone_row;
 mod other_remote;
@@ -39,7 +41,9 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 pub use batch::Batch;
 pub use change::{Change, Entry, FileStat};
+pub use crowd::Crowd;
 pub use fault::Fault;
+pub use folders::FolderCounts;
 pub use gone_row::GoneRow;
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
@@ -252,7 +256,19 @@ impl Journal {
         lane: Lane,
         limit: usize,
     ) -> Result<Claimed<FileClaim>, JournalError> {
-        match self.ask(Op::ClaimFiles { lane, limit }).await? {
+        self.claim_files_among(lane, limit, None).await
+    }
+
+    /// The same, passing over what the `crowd` has no room for. Such files have no time at which
+    /// they are due.
+    pub async fn claim_files_among(
+        &self,
+        lane: Lane,
+        limit: usize,
+        crowd: Option<Crowd>,
+    ) -> Result<Claimed<FileClaim>, JournalError> {
+        let claim = Op::ClaimFiles { lane, limit, crowd };
+        match self.ask(claim).await? {
             Answer::Files(claimed) => Ok(claimed),
             _ => Err(JournalError::Closed),
         }
@@ -459,6 +475,7 @@ enum Op {
     ClaimFiles {
         lane: Lane,
         limit: usize,
+        crowd: Option<Crowd>,
     },
     SettleFiles(Vec<Settlement>),
     ClaimRows {

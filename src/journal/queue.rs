@@ -2,13 +2,17 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::rows::FolderId;
 use super::store::Store;
-use super::{Claimed, FileStat, JournalError, now_ms};
+use super::{Claimed, Crowd, FileStat, JournalError, now_ms};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
 
 /// How long to wait for a renamed folder's files before looking again, milliseconds.
 const EXPANDING: i64 = 10;
+/// Files that are looked at for a claim where folders have limits: behind so many of crowded folders
+/// there may be others, which wait for a place there.
+const LOOK: i64 = 10_000;
 
 /// A file of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,6 +38,8 @@ pub struct FileClaim {
     pub id: FileId,
     pub version: i64,
     pub path: RelPath,
+    /// The folder that it is in.
+    pub folder: FolderId,
     /// The file as its last change was recorded: size, modification time and inode.
     pub recorded: (u64, i64, u64),
     /// BLAKE3 of what the remote has under this path's key, if that is known for sure.
@@ -125,6 +131,7 @@ impl Store {
         &mut self,
         lane: Lane,
         limit: usize,
+        crowd: Option<&Crowd>,
     ) -> Result<Claimed<FileClaim>, JournalError> {
         let large = lane == Lane::Large;
         struct Due {
@@ -150,25 +157,36 @@ impl Store {
             });
         }
         let mut due: Vec<Due> = Vec::new();
+        let (mut crowd, mut crowded) = (crowd.cloned(), false);
         for priority in [1, 0] {
-            let left = limit - due.len();
-            let more = self
-                .conn
-                .prepare_cached(
-                    "SELECT file_id, folder_id, attempts, doubt FROM work
+            let look = match crowd {
+                Some(_) => LOOK,
+                None => (limit - due.len()) as i64,
+            };
+            let mut statement = self.conn.prepare_cached(
+                "SELECT file_id, folder_id, attempts, doubt FROM work
                      WHERE state = 0 AND large = ?1 AND priority = ?2 AND due_at <= ?3
                      ORDER BY due_at LIMIT ?4",
-                )?
-                .query_map(params![large, priority, now_ms(), left as i64], |row| {
-                    Ok(Due {
-                        id: row.get(0)?,
-                        folder_id: row.get(1)?,
-                        attempts: row.get(2)?,
-                        doubt: row.get(3)?,
-                    })
-                })?
-                .collect::<Result<Vec<_>, _>>()?;
-            due.extend(more);
+            )?;
+            let mut rows = statement.query(params![large, priority, now_ms(), look])?;
+            while due.len() < limit
+                && let Some(row) = rows.next()?
+            {
+                let folder_id = row.get(1)?;
+                if crowd
+                    .as_mut()
+                    .is_some_and(|crowd| !crowd.admit(FolderId(folder_id)))
+                {
+                    crowded = true;
+                    continue;
+                }
+                due.push(Due {
+                    id: row.get(0)?,
+                    folder_id,
+                    attempts: row.get(2)?,
+                    doubt: row.get(3)?,
+                });
+            }
         }
         let admitted = due
             .iter()
@@ -184,7 +202,7 @@ impl Store {
         } in due
         {
             let folder = self.folder_path(folder_id)?;
-            let mut claim = self.claim_file(id, &folder, attempts)?;
+            let mut claim = self.claim_file(id, folder_id, &folder, attempts)?;
             if self.share.is_limited() {
                 self.share.claimed(id);
                 self.add_to_batch(folder_id)?;
@@ -192,8 +210,8 @@ impl Store {
             claim.doubt = self.doubt(id, doubt)?;
             claims.push(claim);
         }
-        if self.share.is_full() {
-            // The end of the batch is what there is to wait for.
+        if crowded || self.share.is_full() {
+            // What is due waits for a place, or for the end of the batch, and not for a time.
             return Ok(Claimed {
                 claims,
                 next_due: None,
@@ -229,6 +247,7 @@ impl Store {
     fn claim_file(
         &mut self,
         id: i64,
+        folder_id: i64,
         folder: &RelPath,
         attempts: u32,
     ) -> Result<FileClaim, JournalError> {
@@ -248,6 +267,7 @@ impl Store {
                     id: FileId(id),
                     version: row.get(2)?,
                     path: folder.join(&row.get::<_, Vec<u8>>(1)?),
+                    folder: FolderId(folder_id),
                     recorded: (number(4)?, row.get(5)?, number(6)?),
                     remote_hash: row
                         .get::<_, Option<[u8; 32]>>(3)?

@@ -347,7 +347,7 @@ mod tests {
         .unwrap();
         let view = journal.view().unwrap();
         for number in 0..10_u8 {
-            let found = view.copy_source(FileId(number.into()), &blake3::hash(&[number]));
+            let found = view.copy_source(FileId(number.into()), &blake3::hash(&[number]), false);
             assert_eq!(found.unwrap(), None);
         }
         assert_eq!(prepared_anew(&view.conn), 0);

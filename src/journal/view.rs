@@ -344,11 +344,13 @@ impl View {
         Ok(failures.collect::<Result<_, _>>()?)
     }
 
-    /// Another object at the remote with this content: where the file `id` was before, or a file.
+    /// Another object at the remote with this content: where the file `id` was before, or, unless only
+    /// that is of interest, a file.
     pub fn copy_source(
         &self,
         id: FileId,
         hash: &blake3::Hash,
+        only_renamed: bool,
     ) -> Result<Option<CopySource>, JournalError> {
         let picture = |row: &Row<'_>| -> rusqlite::Result<(bool, Option<(u32, u32)>)> {
             let width: Option<u32> = row.get(3)?;
@@ -371,6 +373,9 @@ impl View {
                 thumbnail: thumbnail && dimensions.is_some(),
                 dimensions,
             }));
+        }
+        if only_renamed {
+            return Ok(None);
         }
         let equal = self
             .conn

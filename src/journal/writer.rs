@@ -447,8 +447,9 @@ impl Store {
             Op::Sync => {
                 self.conn.execute("UPDATE meta SET syncs = syncs + 1", [])?;
             }
-            Op::ClaimFiles { lane, limit } => {
-                return Ok(Answer::Files(self.claim_files(*lane, *limit)?));
+            Op::ClaimFiles { lane, limit, crowd } => {
+                let claimed = self.claim_files(*lane, *limit, crowd.as_ref())?;
+                return Ok(Answer::Files(claimed));
             }
             Op::SettleFiles(settlements) => self.settle_files(settlements)?,
             Op::ClaimRows { limit } => return Ok(Answer::Rows(self.claim_rows(*limit)?)),

@@ -152,10 +152,9 @@ impl OutboxFs {
             (Some(path), Ok(stat)) => {
                 let stat = attr::file_stat(&stat);
                 let change = Change::Written { path, stat };
-                self.journal
-                    .record(change, Durability::Committed, move |result| {
-                        done(journal_errno(result));
-                    });
+                self.record(change, Durability::Committed, move |result| {
+                    done(journal_errno(result));
+                });
             }
             // It has lost its last name: nothing to deliver.
             _ => done(Ok(())),

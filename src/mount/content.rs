@@ -187,11 +187,10 @@ impl OutboxFs {
                 return Ok(());
             };
             let change = Change::Opening { path };
-            self.journal
-                .record(change, Durability::Committed, move |result| {
-                    // Nobody listens if the mount is gone.
-                    let _ = sender.send(result);
-                });
+            self.record(change, Durability::Committed, move |result| {
+                // Nobody listens if the mount is gone.
+                let _ = sender.send(result);
+            });
         }
         journal_errno(receiver.recv().map_err(|_| Errno::IO)?)
     }
@@ -411,7 +410,7 @@ impl OutboxFs {
                 };
                 inode.set_reported();
                 self.watch.announce_soon();
-                self.journal.record(change, durability, move |result| {
+                self.record(change, durability, move |result| {
                     let result = journal_errno(result);
                     if result.is_ok() {
                         *known.lock() = content;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use fuser::{Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyEntry};
 
 use super::VirtualFiles;
@@ -12,10 +13,12 @@ use super::linger::Linger;
 use super::mapped::Watch;
 use super::resolve::Backing;
 use crate::journal::{Journal, JournalError};
+use crate::path::RelPath;
+use crate::selection::Selection;
 
 /// How long the kernel may believe what it was told, where the backing directory can be changed by
 /// others: they wait so long at most.
-const SHARED_TTL: Duration = Duration::from_secs(1);
+pub(super) const SHARED_TTL: Duration = Duration::from_secs(1);
 
 /// The same where all changes come through the mount, because it hides the backing directory. The
 /// kernel knows of what passes through it, so this is only a bound on being wrong.
@@ -32,6 +35,10 @@ pub(super) struct OutboxFs {
     /// Closed files that can still change.
     pub watch: Watch,
     pub journal: Journal,
+    /// What of the directory is delivered.
+    pub selection: Selection,
+    /// Folders in which there may be files that are taken now and were not before.
+    pub to_scan: Sender<RelPath>,
     pub files: Arc<dyn VirtualFiles>,
     /// Reads and writes of files opened from now on go from the kernel to the backing file.
     pub passthrough: Arc<AtomicBool>,

@@ -198,12 +198,11 @@ impl OutboxFs {
                 continue;
             };
             inode.set_announced();
-            self.journal
-                .record(Change::Opening { path }, Durability::Committed, |result| {
-                    if let Err(error) = result {
-                        tracing::error!("An open file could not be journaled: {error}");
-                    }
-                });
+            self.record(Change::Opening { path }, Durability::Committed, |result| {
+                if let Err(error) = result {
+                    tracing::error!("An open file could not be journaled: {error}");
+                }
+            });
         }
     }
 

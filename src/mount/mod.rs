@@ -21,6 +21,7 @@ mod probe;
 mod requests;
 mod resolve;
 mod session;
+mod taken;
 mod upload_dir;
 mod xattrs;
 

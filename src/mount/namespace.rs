@@ -162,7 +162,7 @@ impl OutboxFs {
             Err(error) => reply.error(errno(error)),
         };
         let change = Change::Added { path, stat };
-        self.journal.record(change, Durability::Committed, done);
+        self.record(change, Durability::Committed, done);
         drop(names);
     }
 
@@ -179,7 +179,7 @@ impl OutboxFs {
             Change::Removed { path }
         };
         if self.sync_deletes {
-            self.journal.record(
+            self.record(
                 change,
                 Durability::Committed,
                 |result| match journal_errno(result) {
@@ -189,10 +189,9 @@ impl OutboxFs {
             );
         } else {
             // Nobody waits: what is lost of this in a crash, the next scan finds.
-            self.journal
-                .record(change, Durability::Committed, |result| {
-                    let _logged = journal_errno(result);
-                });
+            self.record(change, Durability::Committed, |result| {
+                let _logged = journal_errno(result);
+            });
             drop(names);
             reply.ok();
         }
@@ -243,7 +242,7 @@ impl OutboxFs {
                     Ok(()) => reply.ok(),
                     Err(error) => reply.error(errno(error)),
                 };
-                self.journal.record(change, Durability::Committed, done);
+                self.record(change, Durability::Committed, done);
             }
             Ok(None) => reply.ok(),
             Err(error) => reply.error(errno(error)),

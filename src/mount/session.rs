@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossbeam_channel::Sender;
 use fuser::{BackgroundSession, Config, INodeNo, MountOption, Session, SessionACL};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -17,15 +18,17 @@ use rustix::process::Resource;
 use super::VirtualFiles;
 use super::attr;
 use super::caller::can_create_for_others;
-use super::fs::{OutboxFs, Served};
+use super::fs::{OutboxFs, SHARED_TTL, Served};
 use super::handles::Handles;
 use super::linger::Linger;
 use super::mapped::Watch;
 use super::nodes::ROOT;
 use super::probe;
 use super::resolve::Backing;
+use crate::filter::Filter;
 use crate::journal::Journal;
 use crate::path::RelPath;
+use crate::selection::Selection;
 
 /// Source and type of the mount in /proc/self/mountinfo. Where root mounts, fuser leaves the type at
 /// plain `fuse`; the source tells in either case.
@@ -49,6 +52,8 @@ pub struct Options {
     /// Let the kernel read and write backing files by itself, where it can.
     pub passthrough: bool,
     pub allow: Allow,
+    /// What of the directory is delivered.
+    pub filter: Filter,
     /// Whether what is removed here is removed elsewhere: then its removal has to outlast the daemon.
     pub sync_deletes: bool,
     /// Event loops.
@@ -61,6 +66,7 @@ impl Default for Options {
         Self {
             passthrough: true,
             allow: Allow::default(),
+            filter: Filter::default(),
             sync_deletes: false,
             // One of them may be waiting for the journal before it opens a file for writing.
             threads: cores.max(4),
@@ -117,12 +123,14 @@ pub struct Unmounter {
 }
 
 /// Mounts `backing`, a directory that was opened before: it may be the mount point itself, which
-/// is then only to be reached through it. Returns when the mount is ready.
+/// is then only to be reached through it. Where files may have to be taken that were left out before,
+/// `to_scan` is told; it must have room. Returns when the mount is ready.
 pub fn mount(
     backing: OwnedFd,
     mountpoint: &Path,
     journal: Journal,
     files: Arc<dyn VirtualFiles>,
+    to_scan: Sender<RelPath>,
     options: &Options,
 ) -> Result<Mount, MountError> {
     raise_descriptor_limit();
@@ -133,7 +141,14 @@ pub fn mount(
     let exclusive = check_mountpoint(&backing, mountpoint)?;
     let scratch = probe::scratch_file(&backing).ok();
     let passthrough = Arc::new(AtomicBool::new(options.passthrough));
+    let selection = Selection::new(
+        backing.try_clone().map_err(MountError::Backing)?,
+        options.filter.clone(),
+        (!exclusive).then_some(SHARED_TTL),
+    );
     let filesystem = Arc::new(OutboxFs {
+        selection,
+        to_scan,
         backing: Backing::new(backing).map_err(|error| MountError::Backing(error.into()))?,
         handles: Handles::new(journal.writing().clone()),
         linger: Linger::new(),

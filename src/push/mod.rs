@@ -31,7 +31,7 @@ use crate::journal::{self, Journal, JournalError};
 use crate::path::RelPath;
 use crate::remote::{self, Remote};
 use crate::rows::{self, RowSink};
-use crate::scan::{self, Filter, Scan, ScanHandle};
+use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
 
@@ -52,7 +52,6 @@ pub struct Job {
     /// Where; the mount point is not used.
     pub settings: MountSettings,
     pub paths: Paths,
-    pub filter: Filter,
     /// Whether to look what the remote has already.
     pub skip_existing: bool,
     /// Record only.
@@ -79,7 +78,7 @@ pub struct Outcome {
 pub fn run(
     job: Job,
     events: &Arc<Events>,
-    started: impl FnOnce(Source),
+    started: impl FnOnce(Arc<Source>),
 ) -> Result<Outcome, DaemonError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -125,7 +124,8 @@ pub fn run(
         journal.clone(),
         duplicate(&directory)?,
         scan::Options {
-            filter: job.filter,
+            filter: settings.filter.clone(),
+            links: settings.links,
             observer: Some(events.clone()),
         },
     )
@@ -136,11 +136,6 @@ pub fn run(
         runtime: runtime.handle().clone(),
         placed: Box::new(|_| ()),
     };
-    let place = control::Place::Bare;
-    let control = control::Server::start(journal.clone(), scan.handle(), place, suspects);
-    if let Err(error) = &control {
-        tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");
-    }
     let work = Work {
         scan: scan.handle(),
         stop,
@@ -169,10 +164,32 @@ pub fn run(
         .unwrap_or_default();
     let fixed = Snapshot {
         directory: settings.directory.display().to_string(),
+        pid: Some(std::process::id()),
+        pushing: true,
         journal: settings.journal.display().to_string(),
+        remote: match &places {
+            Some(places) => places.remote.describe(),
+            None => String::new(),
+        },
+        rows: places
+            .as_ref()
+            .and_then(|places| Some(places.rows.as_ref()?.describe())),
         ..Snapshot::default()
     };
-    started(Source::new(&journal, progress, scan.looked_at(), fixed.clone()).map_err(failed)?);
+    let source = Source::new(&journal, progress, scan.looked_at(), fixed.clone());
+    let source = Arc::new(source.map_err(failed)?);
+    let place = control::Place::Bare;
+    let control = control::Server::start(
+        journal.clone(),
+        scan.handle(),
+        place,
+        suspects,
+        source.clone(),
+    );
+    if let Err(error) = &control {
+        tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");
+    }
+    started(source);
 
     let result = runtime.block_on(work.go(job.paths, delivery.as_ref()));
     drop(control);

@@ -15,7 +15,8 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use super::{
-    Body, Copy, Each, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError, RemoteErrorKind, Sink,
+    Body, Copy, Each, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError, RemoteErrorKind,
+    Sent, Sink,
 };
 
 /// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
@@ -86,10 +87,10 @@ impl Remote for FileRemote {
     }
 
     async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
-        let pace = self.pace();
+        let (pace, sent) = (self.pace(), Sent::current());
         self.blocking(move |root| {
             pace.request_blocking();
-            store(root, &put, &pace)
+            store(root, &put, &pace, &sent)
         })
         .await
     }
@@ -181,13 +182,13 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn store(root: &Path, put: &Put, pace: &Pace) -> Result<Proof, RemoteError> {
+fn store(root: &Path, put: &Put, pace: &Pace, sent: &Sent) -> Result<Proof, RemoteError> {
     let what = format!("storing {}", put.key);
     let failed = |error| explain(&what, &error);
     is_there(root, &what)?;
     let mut temporary = Temporary::create(root).map_err(failed)?;
     let file = &mut temporary.file;
-    if write(&put.body, file, pace).map_err(failed)? != Some(put.hash) {
+    if write(&put.body, file, pace, sent).map_err(failed)? != Some(put.hash) {
         return Err(RemoteError::content_changed());
     }
     describe(file, &attributes(put)).map_err(failed)?;
@@ -218,18 +219,25 @@ fn finish(root: &Path, temporary: Temporary, key: &Key, what: &str) -> Result<Pr
 }
 
 /// Copies the body and returns its hash; `None` if a file ended early.
-fn write(body: &Body, to: &mut File, pace: &Pace) -> io::Result<Option<blake3::Hash>> {
+fn write(body: &Body, to: &mut File, pace: &Pace, sent: &Sent) -> io::Result<Option<blake3::Hash>> {
     match body {
         Body::Bytes(bytes) => {
             pace.bytes_blocking(bytes.len() as u64);
             to.write_all(bytes)?;
+            sent.add(bytes.len() as u64);
             Ok(Some(blake3::hash(bytes)))
         }
-        Body::File { file, len } => copy(file, *len, to, pace),
+        Body::File { file, len } => copy(file, *len, to, pace, sent),
     }
 }
 
-fn copy(from: &File, len: u64, to: &mut File, pace: &Pace) -> io::Result<Option<blake3::Hash>> {
+fn copy(
+    from: &File,
+    len: u64,
+    to: &mut File,
+    pace: &Pace,
+    sent: &Sent,
+) -> io::Result<Option<blake3::Hash>> {
     use std::os::unix::fs::FileExt;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; len.min(BUFFER as u64) as usize];
@@ -242,6 +250,7 @@ fn copy(from: &File, len: u64, to: &mut File, pace: &Pace) -> io::Result<Option<
                 pace.bytes_blocking(read as u64);
                 hasher.update(&buffer[..read]);
                 to.write_all(&buffer[..read])?;
+                sent.add(read as u64);
                 at += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

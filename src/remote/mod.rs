@@ -11,6 +11,7 @@ mod object;
 mod pace;
 mod place;
 mod s3;
+mod sent;
 mod unfinished;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};
 pub use pace::Pace;
 pub use place::place;
+pub use sent::Sent;
 pub use unfinished::{StoredPart, Unfinished, UploadNotes};
 
 use crate::config::MountSettings;

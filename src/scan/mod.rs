@@ -5,7 +5,6 @@
 //! stop, or when nobody can ask any more. What it is at stands in the journal, so that an
 //! interrupted scan begins anew; what is recorded already it passes by quickly.
 
-mod filter;
 mod hollow;
 mod walk;
 
@@ -19,10 +18,11 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
-pub use filter::Filter;
 pub(crate) use hollow::{has_hole, is_zero};
 pub use walk::{Different, Findings, Walker};
 
+use crate::beneath::Links;
+use crate::filter::Filter;
 use crate::journal::{FileStat, Journal, JournalError, Known, ScannedFolder, Sighting, View};
 use crate::path::RelPath;
 
@@ -40,6 +40,8 @@ const REQUESTS: usize = 16;
 #[derive(Clone, Default)]
 pub struct Options {
     pub filter: Filter,
+    /// What becomes of symbolic links.
+    pub links: Links,
     /// Told of what is found, for people and programs.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -194,6 +196,7 @@ impl Scanner {
         let walker = Walker {
             backing: &self.backing,
             filter: &self.options.filter,
+            links: self.options.links,
             since: request.since.unwrap_or(i64::MAX),
             must_read: request.since.is_none(),
             looked_at: &self.looked_at,
@@ -268,7 +271,8 @@ impl<'a> Recorder<'a> {
         // What was renamed while the folder was read may have been missing for a moment.
         let names = self.journal.names().read();
         let ScannedFolder { path, missing, .. } = &mut folder;
-        missing.retain(|name| !walk::is_file(self.backing, &path.join(name)));
+        let links = self.options.links;
+        missing.retain(|name| !walk::is_file(self.backing, &path.join(name), links));
         self.journal.scanned(folder, &names, move |result| {
             let _ = place.try_recv();
             if let Err(error) = result {

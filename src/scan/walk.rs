@@ -5,18 +5,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{Access, AtFlags, Dir, FileType, OFlags, StatxFlags};
 use rustix::io::Errno;
 
-use super::filter::{Filter, IGNORE_FILE, Ignores};
 use super::hollow::is_hollow;
+use crate::beneath::{self, Links};
+use crate::filter::{Filter, IGNORE_FILE, Ignores, rules_in};
 use crate::journal::{FileStat, JournalError, Known, Sighting, now_ms};
 use crate::marker;
 use crate::path::RelPath;
 use crate::suspect;
-
-/// Rules in an `.outboxignore` beyond this are not read, bytes.
-const LONGEST_RULES: usize = 1 << 20;
 
 /// Times of files may be ahead of the clock by this much, nanoseconds.
 const CLOCK_STEP: i64 = 2_000_000_000;
@@ -58,6 +56,7 @@ pub trait Findings {
 pub struct Walker<'a> {
     pub backing: &'a OwnedFd,
     pub filter: &'a Filter,
+    pub links: Links,
     /// Files that changed at this time (nanoseconds since 1970-01-01 UTC) or later are left out.
     pub since: i64,
     /// Whether a file that cannot be read is trouble now, instead of when it is sent.
@@ -78,8 +77,8 @@ struct Folder<'a> {
 
 impl Walker<'_> {
     /// Looks at a file, or at a folder and all below it, folder by folder in the order of names.
-    /// Memory grows with depth and with the number of folders in one folder. Symbolic links are
-    /// not followed. False if stopped before the end.
+    /// Memory grows with depth and with the number of folders in one folder. False if stopped
+    /// before the end.
     pub fn walk(&self, path: &RelPath, to: &mut dyn Findings) -> Result<bool, JournalError> {
         let ignores = match path.split() {
             None => Ignores::default(),
@@ -111,7 +110,7 @@ impl Walker<'_> {
     /// The folder in which `name` is something else than a folder; `None` if it is a folder.
     fn folder_holding(&self, parent: &RelPath, name: &[u8]) -> io::Result<Option<OwnedFd>> {
         let folder = self.open(parent)?;
-        match stat(folder.as_fd(), name)? {
+        match self.look(folder.as_fd(), parent, name)? {
             Some(found) if found.is_folder => Ok(None),
             Some(_) => Ok(Some(folder)),
             None => Err(Errno::NOENT.into()),
@@ -269,13 +268,68 @@ impl Walker<'_> {
                 FileType::RegularFile => self.file(&name, folder, to),
                 FileType::Unknown => match stat(folder.fd.as_fd(), &name)? {
                     Some(found) if found.is_folder => self.child(name, folder),
+                    Some(found) if found.is_link && self.links == Links::Followed => {
+                        self.link(name, folder, to)?;
+                    }
                     _ => self.file(&name, folder, to),
                 },
+                FileType::Symlink if self.links == Links::Followed => {
+                    self.link(name, folder, to)?;
+                }
                 // Kept locally, never delivered.
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// What a symbolic link leads to, where links are followed. One that leads to a folder which it
+    /// is in would lead there again and again.
+    fn link(
+        &self,
+        name: Vec<u8>,
+        folder: &mut Folder<'_>,
+        to: &mut dyn Findings,
+    ) -> io::Result<()> {
+        match self.look(folder.fd.as_fd(), folder.path, &name)? {
+            Some(found) if found.is_folder => {
+                if self.leads_back(folder.path, &found)? {
+                    let link = folder.path.join(&name);
+                    tracing::info!(%link, "leads back to a folder that it is in: not followed");
+                } else {
+                    self.child(name, folder);
+                }
+            }
+            Some(found) if found.is_file => self.file(&name, folder, to),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether `found` is the folder at `path` or one that this is in.
+    fn leads_back(&self, path: &RelPath, found: &Found) -> io::Result<bool> {
+        let mut at = path.clone();
+        loop {
+            let above = stat(self.open(&at)?.as_fd(), b"")?;
+            if above.is_some_and(|above| above.identity == found.identity) {
+                return Ok(true);
+            }
+            match at.split() {
+                Some((parent, _)) => at = parent,
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// What is there under a name, or what it leads to if links are followed. `None` if there is
+    /// nothing, or nothing in the backing directory.
+    fn look(
+        &self,
+        folder: BorrowedFd<'_>,
+        path: &RelPath,
+        name: &[u8],
+    ) -> io::Result<Option<Found>> {
+        look(self.backing, self.links, folder, path, name)
     }
 
     fn child(&self, name: Vec<u8>, folder: &mut Folder<'_>) {
@@ -288,7 +342,7 @@ impl Walker<'_> {
     fn file(&self, name: &[u8], folder: &mut Folder<'_>, to: &mut dyn Findings) {
         self.looked_at.fetch_add(1, Ordering::Relaxed);
         let known = folder.known.remove(name);
-        let found = match stat(folder.fd.as_fd(), name) {
+        let found = match self.look(folder.fd.as_fd(), folder.path, name) {
             Ok(Some(found)) if found.is_file => found,
             // Gone meanwhile, or something else: never delivered.
             Ok(_) => {
@@ -329,12 +383,8 @@ impl Walker<'_> {
             return to.too_large(&path, found.stat.size);
         }
         if self.must_read
-            && let Err(error) = rustix::fs::accessat(
-                &folder.fd,
-                name,
-                Access::READ_OK,
-                AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW,
-            )
+            && let Err(error) =
+                rustix::fs::accessat(&folder.fd, name, Access::READ_OK, AtFlags::EACCESS)
             && error == Errno::ACCESS
         {
             return to.trouble(&path, &error.into());
@@ -384,51 +434,26 @@ impl Walker<'_> {
     }
 
     fn open(&self, path: &RelPath) -> io::Result<OwnedFd> {
-        open_folder(self.backing, path)
+        beneath::open_folder(self.backing, path, self.links)
     }
 }
 
-fn open_folder(backing: &OwnedFd, path: &RelPath) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let path = if path.is_root() {
-        std::path::Path::new(".")
-    } else {
-        path.as_path()
-    };
-    Ok(rustix::fs::openat2(
-        backing,
-        path,
-        flags,
-        Mode::empty(),
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-    )?)
-}
-
 /// Whether there is a regular file at `path` now.
-pub(super) fn is_file(backing: &OwnedFd, path: &RelPath) -> bool {
+pub(super) fn is_file(backing: &OwnedFd, path: &RelPath, links: Links) -> bool {
     let Some((parent, name)) = path.split() else {
         return false;
     };
-    let found = open_folder(backing, &parent).and_then(|folder| stat(folder.as_fd(), name));
+    let found = beneath::open_folder(backing, &parent, links)
+        .and_then(|folder| look(backing, links, folder.as_fd(), &parent, name));
     matches!(found, Ok(Some(found)) if found.is_file)
-}
-
-/// The text of a folder's `.outboxignore`, if it has one that can be read.
-fn rules_in(folder: BorrowedFd<'_>) -> Option<Vec<u8>> {
-    use std::io::Read;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(folder, IGNORE_FILE, flags, Mode::empty()).ok()?;
-    let mut text = Vec::new();
-    std::fs::File::from(file)
-        .take(LONGEST_RULES as u64)
-        .read_to_end(&mut text)
-        .ok()?;
-    Some(text)
 }
 
 struct Found {
     is_file: bool,
     is_folder: bool,
+    is_link: bool,
+    /// Device and inode number.
+    identity: (u32, u32, u64),
     stat: FileStat,
     ctime_ns: i64,
     /// Bytes that the disk keeps of it.
@@ -442,12 +467,31 @@ impl Found {
     }
 }
 
-/// `None` if the entry is gone.
+/// What is there under a name in the folder at `path`, or what it leads to.
+fn look(
+    backing: &OwnedFd,
+    links: Links,
+    folder: BorrowedFd<'_>,
+    path: &RelPath,
+    name: &[u8],
+) -> io::Result<Option<Found>> {
+    let found = stat(folder, name)?;
+    if links == Links::Refused || !found.as_ref().is_some_and(|found| found.is_link) {
+        return Ok(found);
+    }
+    // Where it leads nowhere, or out of the directory, it stays what it is: a link.
+    match beneath::open(backing, &path.join(name), OFlags::PATH, links) {
+        Ok(target) => stat(target.as_fd(), b""),
+        Err(_) => Ok(found),
+    }
+}
+
+/// What is there under a name; without one, what is open. `None` if it is gone.
 fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Found>> {
     let stat = match rustix::fs::statx(
         folder,
         name,
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC | AtFlags::EMPTY_PATH,
         StatxFlags::BASIC_STATS,
     ) {
         Ok(stat) => stat,
@@ -463,6 +507,8 @@ fn stat(folder: BorrowedFd<'_>, name: &[u8]) -> io::Result<Option<Found>> {
     Ok(Some(Found {
         is_file: file_type == FileType::RegularFile,
         is_folder: file_type == FileType::Directory,
+        is_link: file_type == FileType::Symlink,
+        identity: (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
         stat: FileStat {
             size: stat.stx_size,
             mtime_ns: nanoseconds(stat.stx_mtime),

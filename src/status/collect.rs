@@ -3,10 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Batch, Snapshot, failed, json, text};
+use super::process::Usage;
+use super::{Batch, Folders, Snapshot, failed, json, text};
 use crate::delivery::Progress;
 use crate::journal::{Fault, Journal, JournalError, View, now_ms};
 use crate::path::RelPath;
@@ -33,6 +35,7 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
     snapshot.failed_deletions = totals.failed_deletions;
     snapshot.scanning = totals.scanning.then_some(0);
     snapshot.expanding = totals.expanding;
+    snapshot.paused = totals.paused;
     snapshot.waits_for = totals.paused.then(|| {
         format!(
             "it is paused; 'outboxfs resume {}' goes on",
@@ -61,6 +64,17 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
     Ok(())
 }
 
+/// Counts folders, which takes longer the more there are.
+pub fn count_folders(view: &View) -> Result<Folders, JournalError> {
+    let counts = view.folder_counts()?;
+    Ok(Folders {
+        total: counts.total,
+        delivered: counts.total.saturating_sub(counts.queued + counts.failed),
+        queued: counts.queued,
+        failed: counts.failed,
+    })
+}
+
 /// What status reads while a daemon runs.
 pub struct Source {
     view: Mutex<View>,
@@ -70,6 +84,7 @@ pub struct Source {
     /// What does not change: directory, mount point, process, journal, remote, rows.
     fixed: Snapshot,
     passthrough: OnceLock<bool>,
+    usage: Usage,
 }
 
 impl Source {
@@ -86,6 +101,7 @@ impl Source {
             fault: journal.fault().clone(),
             fixed,
             passthrough: OnceLock::new(),
+            usage: Usage::default(),
         })
     }
 
@@ -111,6 +127,12 @@ impl Source {
         snapshot.workers = self.progress.workers() as u64;
         snapshot.bytes_per_second = rate.bytes;
         snapshot.files_per_second = rate.files;
+        snapshot.pictures_per_second = rate.pictures;
+        let milliseconds = |took: Duration| took.as_secs_f64() * 1000.0;
+        let took = self.progress.took();
+        snapshot.mean_upload_milliseconds = took.map(|took| milliseconds(took.mean));
+        snapshot.p95_upload_milliseconds = took.map(|took| milliseconds(took.most));
+        snapshot.resources = self.usage.now();
         snapshot.time_left = time_left(&snapshot);
         (snapshot.remote_error, snapshot.rows_error) = self.progress.errors();
         snapshot.waits_for = snapshot.waits_for.or_else(|| self.progress.waits_for());

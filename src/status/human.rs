@@ -29,6 +29,28 @@ pub fn duration(milliseconds: u64) -> String {
     text
 }
 
+/// A short time: `7 ms`, `1.2 s`, or as [`duration`].
+pub fn took(milliseconds: f64) -> String {
+    match milliseconds {
+        short if short < 10.0 => format!("{short:.1} ms"),
+        short if short < 1000.0 => format!("{short:.0} ms"),
+        seconds if seconds < 60_000.0 => format!("{:.1} s", seconds / 1000.0),
+        long => duration(long as u64),
+    }
+}
+
+/// To the second, in the machine's time zone.
+pub fn local_time(at: i64) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    match jiff::Timestamp::from_millisecond(at) {
+        Ok(time) => time
+            .to_zoned(zone)
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
+        Err(_) => "at an unknown time".to_owned(),
+    }
+}
+
 /// The text with everything that would move the cursor, break the line or split the field written
 /// as an escape (`\n`, `\t`, `\u{1b}`).
 pub fn one_line(text: &str) -> String {

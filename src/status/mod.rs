@@ -5,9 +5,10 @@ pub mod collect;
 pub mod failed;
 mod human;
 pub mod json;
+pub mod process;
 pub mod text;
 
-pub use human::{counted, duration, one_line};
+pub use human::{counted, duration, ending, local_time, one_line, took};
 use serde::{Deserialize, Serialize};
 
 /// Everything that status shows; `status.json` is this, serialised. Sizes are bytes, times are
@@ -22,8 +23,12 @@ pub struct Snapshot {
     pub directory: String,
     /// Where it is mounted; `None` if no daemon runs.
     pub mountpoint: Option<String>,
-    /// The daemon's process id; `None` if none runs.
+    /// The process id of the daemon, or of the push that has the directory; `None` if none runs.
     pub pid: Option<u32>,
+    /// It is a push.
+    pub pushing: bool,
+    /// Of that process.
+    pub resources: Option<Resources>,
     pub journal: String,
     pub remote: String,
     pub rows: Option<String>,
@@ -32,6 +37,8 @@ pub struct Snapshot {
     pub rows_error: Option<String>,
     /// What has happened to the journal, if anything; one sentence.
     pub journal_error: Option<String>,
+    /// Somebody has said to deliver nothing for now.
+    pub paused: bool,
     /// What keeps all deliveries waiting though nothing is wrong: a pause, upload hours.
     pub waits_for: Option<String>,
     /// Kernel passthrough for reads and writes; `None` if no daemon runs.
@@ -45,6 +52,9 @@ pub struct Snapshot {
     /// Small files that may be uploaded at a time now: fewer than were asked for while the remote asks
     /// to slow down. 0 without a daemon.
     pub workers: u64,
+    /// Folders that hold files, by what has become of these. `outboxfs status` counts them; files of
+    /// `.upload` are read too often for that.
+    pub folders: Option<Folders>,
     /// Files whose last version is at the remote.
     pub delivered_files: u64,
     pub delivered_bytes: u64,
@@ -63,6 +73,10 @@ pub struct Snapshot {
     /// Bytes and files a second over the last seconds.
     pub bytes_per_second: f64,
     pub files_per_second: f64,
+    pub pictures_per_second: f64,
+    /// How long uploads have taken since the process began: on average, and 95 in 100 at most.
+    pub mean_upload_milliseconds: Option<f64>,
+    pub p95_upload_milliseconds: Option<f64>,
     /// Time left at that rate; `None` if unknown.
     pub time_left: Option<u64>,
     /// The start-up scan: `None` when it is through, else files looked at so far.
@@ -91,6 +105,27 @@ impl Snapshot {
     }
 }
 
+/// What a process uses of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Of one processor, over the last seconds; 200 is two of them.
+    pub cpu_percent: f64,
+    /// User and system time since it began.
+    pub cpu_seconds: f64,
+    /// Resident, bytes.
+    pub memory_bytes: u64,
+}
+
+/// Folders that hold files. One of which something has failed or is suspect counts as failed, also
+/// if something waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folders {
+    pub total: u64,
+    pub delivered: u64,
+    pub queued: u64,
+    pub failed: u64,
+}
+
 /// A burst of work: from the queue leaving empty until it was empty again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
@@ -108,6 +143,9 @@ pub struct Batch {
 pub struct Uploading {
     pub path: String,
     pub bytes: u64,
+    /// How much of it the remote has got.
+    #[serde(default)]
+    pub sent_bytes: u64,
     /// How long it has been on its way.
     pub for_milliseconds: u64,
 }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::human::{DecimalBytes, HumanCount, counted, duration, ending, one_line};
+use super::human::{
+    DecimalBytes, HumanCount, counted, duration, ending, local_time, one_line, took,
+};
 use super::{Batch, Failure, Snapshot, Uploading};
 
 const COLUMNS: usize = 80;
@@ -15,6 +17,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     out.push('\n');
     troubles(&mut out, snapshot);
     counts(&mut out, snapshot);
+    times(&mut out, snapshot);
     uploading(&mut out, &snapshot.uploading);
     batches(&mut out, &snapshot.batches);
     last_errors(&mut out, snapshot);
@@ -129,6 +132,18 @@ fn counts(out: &mut String, snapshot: &Snapshot) {
         let why = "look damaged, so not sent: see .upload/suspect".to_owned();
         files("suspect", suspect, None, why);
     }
+    if let Some(folders) = snapshot.folders {
+        let states = [
+            (folders.queued, "queued"),
+            (folders.failed, "failed"),
+            (folders.delivered, "delivered"),
+        ];
+        let states = states.into_iter().filter(|(count, _)| *count > 0);
+        let states: Vec<String> = states
+            .map(|(count, state)| format!("{} {state}", HumanCount(count)))
+            .collect();
+        files("folders", folders.total, None, states.join(", "));
+    }
     if snapshot.queued_deletions + snapshot.failed_deletions > 0 {
         let failed = format!("{} failed", HumanCount(snapshot.failed_deletions));
         let note = format!("waiting, {failed}");
@@ -155,6 +170,20 @@ fn speed(snapshot: &Snapshot) -> String {
         speed += &format!(", {} left", duration(left));
     }
     speed
+}
+
+/// How long uploads take.
+fn times(out: &mut String, snapshot: &Snapshot) {
+    if let (Some(mean), Some(most)) = (
+        snapshot.mean_upload_milliseconds,
+        snapshot.p95_upload_milliseconds,
+    ) {
+        let mut times = format!("{} on average, 95 in 100 within {}", took(mean), took(most));
+        if snapshot.pictures_per_second > 0.0 {
+            times += &format!("; {:.1} pictures/s", snapshot.pictures_per_second);
+        }
+        let _ = writeln!(out, "{:<10} {times}", "uploads");
+    }
 }
 
 fn uploading(out: &mut String, files: &[Uploading]) {
@@ -189,18 +218,6 @@ fn batches(out: &mut String, batches: &[Batch]) {
             local_time(batch.started_at),
             counted(all, "folder")
         );
-    }
-}
-
-/// To the second, in the machine's time zone.
-fn local_time(at: i64) -> String {
-    let zone = jiff::tz::TimeZone::system();
-    match jiff::Timestamp::from_millisecond(at) {
-        Ok(time) => time
-            .to_zoned(zone)
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string(),
-        Err(_) => "at an unknown time".to_owned(),
     }
 }
 
@@ -243,6 +260,9 @@ fn places(out: &mut String, snapshot: &Snapshot) {
             };
             line("mounted on", &format!("{mountpoint} (process {pid}{how})"));
         }
+        (_, Some(pid)) if snapshot.pushing => {
+            line("pushed by", &format!("process {pid}"));
+        }
         (_, Some(pid)) => line(
             "mounted on",
             &format!("nothing any more; process {pid} delivers the rest"),
@@ -251,6 +271,15 @@ fn places(out: &mut String, snapshot: &Snapshot) {
             "mounted on",
             "nothing; 'outboxfs mount' goes on where it stopped",
         ),
+    }
+    if let Some(used) = snapshot.resources {
+        let memory = DecimalBytes(used.memory_bytes);
+        let percent = used.cpu_percent;
+        let seconds = duration((used.cpu_seconds * 1000.0) as u64);
+        line(
+            "uses",
+            &format!("{percent:.0} % of a processor ({seconds} so far), {memory} of memory"),
+        );
     }
     // Without a daemon, the journal alone does not know it.
     if !snapshot.remote.is_empty() {
@@ -298,6 +327,7 @@ mod tests {
         let upload = |n: u64| Uploading {
             path: format!("2026-11-20/{}DSC_{n:04}.NEF", "deep/".repeat(15)),
             bytes: 31_400_000 * n,
+            sent_bytes: 0,
             for_milliseconds: 1_700 * n,
         };
         Snapshot {

@@ -92,7 +92,15 @@ impl Mounted {
             allow: Allow::Everyone,
             ..mount::Options::default()
         };
-        let mount = mount::mount(backing.into(), &root, journal, Arc::new(Files), &options);
+        let (to_scan, _) = crossbeam_channel::bounded(1);
+        let mount = mount::mount(
+            backing.into(),
+            &root,
+            journal,
+            Arc::new(Files),
+            to_scan,
+            &options,
+        );
         let mount = mount.unwrap();
         if mode == Mode::Passthrough && !mount.passthrough() {
             eprintln!("no passthrough here: tested without");

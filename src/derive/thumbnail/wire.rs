@@ -26,6 +26,10 @@ pub struct Request<'a> {
 pub struct Asked {
     pub library: Library,
     pub size: (u32, u32),
+    #[cfg_attr(
+        all(not(feature = "heif"), not(test)),
+        expect(dead_code, reason = "WebP is asked for a size")
+    )]
     pub max_pixels: u64,
     pub max_seconds: u64,
     pub picture: Vec<u8>,

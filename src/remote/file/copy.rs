@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::{ATTRIBUTES, Attributes, Temporary, described, explain, finish, is_there, read};
-use crate::remote::{Copy, Pace, Proof, RemoteError};
+use crate::remote::{Copy, Pace, Proof, RemoteError, Sent};
 
 pub(super) fn copy(root: &Path, copy: &Copy, pace: &Pace) -> Result<Option<Proof>, RemoteError> {
     let what = format!("copying {} to {}", copy.from, copy.to);
@@ -27,7 +27,8 @@ pub(super) fn copy(root: &Path, copy: &Copy, pace: &Pace) -> Result<Option<Proof
     let mut temporary = Temporary::create(root).map_err(failed)?;
     if rustix::fs::ioctl_ficlone(&temporary.file, &from).is_err() {
         let len = from.metadata().map_err(failed)?.len();
-        let hash = super::copy(&from, len, &mut temporary.file, pace).map_err(failed)?;
+        let hash =
+            super::copy(&from, len, &mut temporary.file, pace, &Sent::default()).map_err(failed)?;
         // As it is being read anyway: is it still what it says to be?
         let says = kept.iter().find(|(name, _)| name.ends_with(".blake3"));
         let hex = hash.map(|hash| hash.to_hex().as_bytes().to_vec());

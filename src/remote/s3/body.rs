@@ -14,7 +14,7 @@ use crc_fast::CrcAlgorithm;
 use tokio::time::Sleep;
 
 use super::provider::Checksum;
-use crate::remote::{Pace, RemoteError};
+use crate::remote::{Pace, RemoteError, Sent};
 
 /// What the connection is given at a time. Hyper writes each slice from where it lies.
 const SLICE: usize = 256 << 10;
@@ -106,6 +106,7 @@ pub(super) struct Progress {
     /// The connection would take more, and gets none yet.
     held: Arc<AtomicBool>,
     pace: Arc<Pace>,
+    sent: Sent,
 }
 
 impl Progress {
@@ -115,6 +116,7 @@ impl Progress {
             taken: Arc::default(),
             held: Arc::default(),
             pace,
+            sent: Sent::current(),
         }
     }
 
@@ -192,6 +194,7 @@ impl http_body::Body for Slices {
         }
         let slice = self.rest.split_to(len);
         self.progress.taken.fetch_add(len as u64, Ordering::Relaxed);
+        self.progress.sent.add(len as u64);
         Poll::Ready(Some(Ok(http_body::Frame::data(slice))))
     }
 

@@ -163,6 +163,7 @@ async fn transfer(
 ) -> Result<Proof, RemoteError> {
     let size = part_size(len);
     let mut tasks = JoinSet::new();
+    let counter = crate::remote::Sent::current();
     let mut parts = Vec::new();
     let mut reader = Reader::new(remote.address.provider.checksum());
     let mut finish = |joined: Result<Result<Sent, RemoteError>, JoinError>| {
@@ -190,7 +191,8 @@ async fn transfer(
         };
         let (bytes, sum);
         (reader, bytes, sum) = reader.read(file.clone(), offset, part_len).await?;
-        tasks.spawn(part.send(upload.clone(), bytes, sum, room));
+        let (counter, upload) = (counter.clone(), upload.clone());
+        tasks.spawn(async move { counter.during(part.send(upload, bytes, sum, room)).await });
     }
     if reader.hasher.finalize() != put.hash {
         return Err(RemoteError::content_changed());

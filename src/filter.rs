@@ -1,17 +1,22 @@
 //! Which files are taken: `--include`, `--exclude`, `--max-size`, and the rules of `.outboxignore`
 //! files, all with the syntax and meaning of gitignore(5).
 
+use std::io::Read;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use rustix::fs::{Mode, OFlags};
 
 use crate::glob::{self, Globs};
 use crate::path::RelPath;
 
 /// The file in a folder whose rules hold from that folder on.
 pub const IGNORE_FILE: &[u8] = b".outboxignore";
+/// Rules in it beyond this are not read, bytes.
+const LONGEST_RULES: u64 = 1 << 20;
 
 /// What a person wants of a tree. The default takes everything.
 #[derive(Debug, Clone)]
@@ -48,6 +53,10 @@ impl Filter {
             exclude: glob::rules(exclude)?,
             max_size,
         })
+    }
+
+    pub fn takes_everything(&self) -> bool {
+        self.include.is_none() && self.exclude.is_empty() && self.max_size.is_none()
     }
 
     /// Whether a file or folder is left out by the globs.
@@ -119,6 +128,18 @@ impl Ignores {
         }
         false
     }
+}
+
+/// The text of a folder's `.outboxignore`, if it has one that can be read.
+pub fn rules_in(folder: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, IGNORE_FILE, flags, Mode::empty()).ok()?;
+    let mut text = Vec::new();
+    std::fs::File::from(file)
+        .take(LONGEST_RULES)
+        .read_to_end(&mut text)
+        .ok()?;
+    Some(text)
 }
 
 #[cfg(test)]
