@@ -42,6 +42,7 @@ async fn main() -> Result<()> {
         sync_deletes: false,
         priority: outboxfs::glob::Globs::default(),
         batches: BatchLimits::default(),
+        thumbnails: Vec::new(),
         remote: None,
     })?;
     let mut queued = journal.view()?.totals()?.queued_files;

@@ -20,7 +20,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::config::MountSettings;
 use crate::control;
 use crate::delivery::{self, Delivery, Drained};
-use crate::derive::thumbnail;
 use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
 use crate::path::RelPath;
@@ -99,6 +98,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         has_rows: places.rows.is_some(),
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
+        thumbnails: settings.further_thumbnail_folders(),
         batches: settings.batches,
         remote: Some(remote::place(&settings.remote)),
     })
@@ -348,6 +348,9 @@ pub(crate) fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
+/// Also when it was replaced since, or removed.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
     delivery::Options {
         workers: settings.workers,
@@ -365,7 +368,11 @@ pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
         upload_hours: settings.upload_hours,
         compress: settings.compress.clone(),
         sync_deletes: settings.sync_deletes,
-        thumbnail: thumbnail::Options::default(),
+        pictures: delivery::Pictures {
+            thumbnails: settings.thumbnails.clone(),
+            limits: settings.picture_limits.clone(),
+            program: THIS_PROGRAM.into(),
+        },
         stats: settings.stats.clone(),
         host: rustix::system::uname()
             .nodename()

@@ -61,10 +61,11 @@ impl Selection {
         let Some(ignores) = self.rules_of(&folder) else {
             return false;
         };
-        !self.filter.leaves_out(path, false)
-            && !ignores.ignores(path, false)
-            && !suspect::is_unfinished(name)
-            && !(marker::may_be_ours(name) && self.is_marker(&folder, name))
+        let left_out = self.filter.leaves_out(path, false)
+            || ignores.ignores(path, false)
+            || suspect::is_unfinished(name)
+            || (marker::may_be_ours(name) && self.is_marker(&folder, name));
+        !left_out
     }
 
     /// Whether what is in a folder may be delivered.

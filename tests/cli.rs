@@ -316,6 +316,26 @@ fn status_of_what_was_never_mounted_says_so() {
 }
 
 #[test]
+fn the_version_tells_what_the_build_reads_and_writes() {
+    let output = World::new()
+        .outboxfs()
+        .args(["--version", "--verbose"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_says(
+        &text,
+        &[
+            env!("CARGO_PKG_VERSION"),
+            "JPEG PNG",
+            "thumbnails  jpeg png",
+        ],
+    );
+    assert_eq!(text.contains("HEIC"), cfg!(feature = "heif"));
+    assert_eq!(text.contains(" webp"), cfg!(feature = "webp"));
+}
+
+#[test]
 fn help_shows_examples_and_exit_codes() {
     let world = World::new();
     for command in [

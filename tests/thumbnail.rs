@@ -7,7 +7,7 @@ use image::{
     DynamicImage, GrayImage, ImageBuffer, ImageEncoder, ImageFormat, Luma, Rgb, RgbImage, Rgba,
     RgbaImage,
 };
-use outboxfs::derive::thumbnail::{Options, is_picture, make};
+use outboxfs::derive::thumbnail::{Limits, Options, is_picture, make, make_all};
 
 const RED: [u8; 3] = [220, 30, 30];
 const GREEN: [u8; 3] = [30, 200, 30];
@@ -275,13 +275,50 @@ fn a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded() {
 
 #[test]
 fn a_picture_that_needs_too_much_memory_is_refused() {
-    let options = Options {
+    let limits = Limits {
         max_memory: 100_000,
-        ..Options::default()
+        ..Limits::default()
     };
     let bytes = encode(&DynamicImage::from(quarters(640, 480)), ImageFormat::Png);
-    let sentence = make(&bytes, &options).unwrap_err().to_string();
+    let made = make_all(&bytes, &[Options::default()], &limits, None);
+    let sentence = made.unwrap_err().to_string();
     assert!(sentence.contains("memory"), "{sentence}");
+}
+
+#[test]
+fn a_picture_that_takes_too_long_is_given_up() {
+    let limits = Limits {
+        max_time: std::time::Duration::ZERO,
+        ..Limits::default()
+    };
+    // Noise, so that there is something to read.
+    let mut random = fastrand::Rng::with_seed(7);
+    let noise = RgbImage::from_fn(700, 700, |_, _| {
+        Rgb([random.u8(..), random.u8(..), random.u8(..)])
+    });
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Bmp] {
+        let bytes = encode(&DynamicImage::from(noise.clone()), format);
+        let made = make_all(&bytes, &[Options::default()], &limits, None);
+        let sentence = made.unwrap_err().to_string();
+        assert!(sentence.contains("longer than the limit"), "{sentence}");
+    }
+}
+
+#[test]
+fn several_sizes_are_made_of_one_picture() {
+    let wanted: Vec<Options> = ["64x48", "10x10,format=png", "300x200,fit=inside,linear"]
+        .map(|spec| spec.parse().unwrap())
+        .into();
+    for format in [ImageFormat::Jpeg, ImageFormat::Png] {
+        let bytes = encode(&DynamicImage::from(quarters(640, 480)), format);
+        let made = make_all(&bytes, &wanted, &Limits::default(), None).unwrap();
+        let sizes: Vec<_> = made.iter().map(|made| (made.width, made.height)).collect();
+        assert_eq!(sizes, [(64, 48), (10, 10), (267, 200)]);
+        // Each is what it is when it is the only one.
+        for (options, made) in wanted.iter().zip(&made) {
+            assert_eq!(make(&bytes, options).unwrap().bytes, made.bytes);
+        }
+    }
 }
 
 /// Every cut and many single-byte changes of a small file: an answer or a sentence, never a panic.
@@ -292,9 +329,13 @@ fn damage_anywhere_never_panics() {
     let options = Options {
         width: 8,
         height: 8,
-        max_pixels: 100_000,
         ..Options::default()
     };
+    let limits = Limits {
+        max_pixels: 100_000,
+        ..Limits::default()
+    };
+    let make = |bytes: &[u8]| make_all(bytes, std::slice::from_ref(&options), &limits, None);
     let mut random = fastrand::Rng::with_seed(7);
     for format in [
         ImageFormat::Jpeg,
@@ -309,8 +350,8 @@ fn damage_anywhere_never_panics() {
             let mut bytes = whole.clone();
             let at = random.usize(..bytes.len());
             bytes[at] = random.u8(..);
-            let _ = make(&bytes, &options);
-            let _ = make(&whole[..at], &options);
+            let _ = make(&bytes);
+            let _ = make(&whole[..at]);
         }
     }
 }

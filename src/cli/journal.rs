@@ -59,6 +59,7 @@ impl Offline {
             has_rows: meta.has_rows,
             sync_deletes: meta.sync_deletes,
             priority: Globs::new(&priority).map_err(|error| failed(&error))?,
+            thumbnails: Vec::new(),
             batches: journal::BatchLimits::default(),
             remote: None,
         })

@@ -5,6 +5,7 @@ mod accept;
 mod background;
 mod check;
 mod daily;
+mod decode;
 mod dry_run;
 mod given;
 mod holders;
@@ -82,6 +83,8 @@ enum Command {
     Resume(pause::ResumeArgs),
     Verify(Box<verify::VerifyArgs>),
     Check(Box<check::CheckArgs>),
+    #[command(hide = true)]
+    Decode(decode::DecodeArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Resume(args) => pause::resume(args),
         Command::Verify(args) => verify::run(*args),
         Command::Check(args) => check::run(*args),
+        Command::Decode(args) => decode::run(args),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
 
-use super::{REFUSED, complain};
+use super::{REFUSED, complain, say};
+use crate::derive::thumbnail;
 
 /// Paragraphs of the parser's messages that do not help.
 const NOISE: [&str; 3] = ["Usage:", "For more", "tip: to pass"];
@@ -14,6 +15,10 @@ const NOISE: [&str; 3] = ["Usage:", "For more", "tip: to pass"];
 pub fn report(error: clap::Error) -> ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
+        DisplayVersion if std::env::args_os().any(|argument| argument == "--verbose") => {
+            say(&version());
+            ExitCode::SUCCESS
+        }
         DisplayHelp | DisplayVersion => {
             let _ = error.print();
             ExitCode::SUCCESS
@@ -27,6 +32,17 @@ pub fn report(error: clap::Error) -> ExitCode {
             ExitCode::from(REFUSED)
         }
     }
+}
+
+/// The version, and what this build can do with pictures.
+fn version() -> String {
+    let written: Vec<&str> = thumbnail::written_formats().collect();
+    format!(
+        "outboxfs {}\npictures    {}\nthumbnails  {}\n",
+        env!("CARGO_PKG_VERSION"),
+        thumbnail::read_formats().join(" "),
+        written.join(" ")
+    )
 }
 
 fn sentence(error: &clap::Error) -> String {

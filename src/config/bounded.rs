@@ -13,6 +13,8 @@ pub type Workers = Bounded<1, 256>;
 pub type SettleMs = Bounded<0, 3_600_000>;
 /// Requests a second.
 pub type TpsLimit = Bounded<1, 100_000>;
+/// Pixels of a picture.
+pub type MaxPixels = Bounded<1, 1_000_000_000_000>;
 /// Folders of a batch.
 pub type BatchSize = Bounded<1, 1_000_000>;
 /// Attempts after the first one.

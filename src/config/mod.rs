@@ -7,13 +7,14 @@ mod bounded;
 mod bytes;
 mod file;
 mod hours;
+mod pictures;
 mod places;
 mod resolve;
 mod settings;
 mod span;
 mod urls;
 
-pub use bounded::{BatchSize, MaxRetries, SettleMs, TpsLimit, Workers};
+pub use bounded::{BatchSize, MaxPixels, MaxRetries, SettleMs, TpsLimit, Workers};
 pub use bytes::Bytes;
 pub use hours::Hours;
 pub use places::Places;

@@ -9,11 +9,12 @@ use url::Url;
 
 use super::{
     Bytes, ConfigError, Hours, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Span,
-    Workers,
+    Workers, pictures,
 };
 use crate::beneath::Links;
 use crate::delivery::SpreadLimits;
 use crate::derive::stats::StatsRules;
+use crate::derive::thumbnail;
 use crate::filter::Filter;
 use crate::glob::Globs;
 use crate::journal::BatchLimits;
@@ -76,6 +77,10 @@ pub struct MountSettings {
     pub sync_deletes: bool,
     /// What is delivered first.
     pub priority: Globs,
+    /// What is made of pictures, the main one first; empty for nothing.
+    pub thumbnails: Vec<thumbnail::Options>,
+    /// What a picture may cost.
+    pub picture_limits: thumbnail::Limits,
     /// Whether the kernel may read and write the backing files by itself, where it can.
     pub passthrough: bool,
     pub allow_other: bool,
@@ -90,6 +95,12 @@ impl MountSettings {
     /// The log of a daemon in the background.
     pub fn log_file(&self) -> PathBuf {
         self.state_dir().join("daemon.log")
+    }
+
+    /// Folders at the remote of all thumbnails but the main ones.
+    pub fn further_thumbnail_folders(&self) -> Vec<String> {
+        let further = thumbnail::folders(&self.thumbnails).skip(1);
+        further.collect()
     }
 
     /// Makes [`Self::state_dir`], for its owner only: file names are nobody else's business. A
@@ -116,6 +127,7 @@ pub fn resolve(
         settings.exclude.as_deref().unwrap_or_default(),
         settings.max_size.map(Bytes::get),
     );
+    let picture_limits = pictures::limits(&settings)?;
     let journal = match settings.journal {
         Some(journal) => journal_file(&journal)?,
         None => real_path(&places.journal(&directory)),
@@ -130,6 +142,7 @@ pub fn resolve(
         .rows
         .unwrap_or_else(|| beside_remote().into_iter().collect());
 
+    let thumbnails = pictures::thumbnails(settings.thumbnail, settings.no_thumbnails)?;
     let inside = Inside {
         directory: &directory,
         mountpoint: &mountpoint,
@@ -137,7 +150,7 @@ pub fn resolve(
     inside.refuse(&journal, "journal", "--journal PATH")?;
     if let Some(remote) = &remote_directory {
         inside.refuse(remote, "remote", "--remote URL")?;
-        inside.refuse_within_remote(remote)?;
+        inside.refuse_within_remote(remote, &thumbnails)?;
     }
     for file in rows.iter().filter_map(RowsUrl::file) {
         inside.refuse(&real_path(&file), "rows database", "--rows URL")?;
@@ -199,6 +212,8 @@ pub fn resolve(
         },
         upload_hours: settings.upload_hours,
         sync_deletes: settings.sync_deletes.unwrap_or(false),
+        thumbnails,
+        picture_limits,
         priority: Globs::new(&settings.priority.unwrap_or_default()).map_err(ConfigError)?,
         passthrough: !settings.no_passthrough.unwrap_or(false),
         allow_other: settings.allow_other.unwrap_or(false),
@@ -292,9 +307,16 @@ impl Inside<'_> {
         Ok(())
     }
 
-    fn refuse_within_remote(&self, remote: &Path) -> Result<(), ConfigError> {
+    fn refuse_within_remote(
+        &self,
+        remote: &Path,
+        thumbnails: &[thumbnail::Options],
+    ) -> Result<(), ConfigError> {
         use crate::remote::Artifact::{Original, Thumbnail};
-        for folder in [Original, Thumbnail].map(|artifact| remote.join(artifact.folder())) {
+        let artifacts = [Original, Thumbnail].map(|artifact| artifact.folder().to_owned());
+        let further = thumbnail::folders(thumbnails).skip(1);
+        for folder in artifacts.into_iter().chain(further) {
+            let folder = remote.join(folder);
             if self.directory.starts_with(&folder) || self.mountpoint.starts_with(&folder) {
                 return Err(ConfigError(format!(
                     "{} lies inside the remote's {}, where files are delivered to; give another \

@@ -7,8 +7,11 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
+use crate::derive::thumbnail;
+
 use super::{
-    BatchSize, Bytes, Hours, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit, Workers,
+    BatchSize, Bytes, Hours, MaxPixels, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit,
+    Workers,
 };
 
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
@@ -273,6 +276,50 @@ pub struct Settings {
     #[serde(deserialize_with = "one_or_several")]
     pub priority: Option<Vec<String>>,
 
+    /// What is made of pictures: WIDTHxHEIGHT[,fit=cover|contain|inside][,quality=1..100]
+    /// [,format=jpeg|webp|avif|png][,background=RRGGBB][,progressive][,linear]. May be given several
+    /// times; the first is thumbnail/PATH at the remote, others are thumbnail-WIDTHxHEIGHT/PATH.
+    /// [default: 200x300,fit=cover,quality=85,format=jpeg,background=ffffff]
+    #[arg(long, value_name = "SIZE", env = "OUTBOXFS_THUMBNAIL", hide_env = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub thumbnail: Option<Vec<thumbnail::Options>>,
+
+    /// Make no thumbnails.
+    #[arg(
+        long,
+        env = "OUTBOXFS_NO_THUMBNAILS",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub no_thumbnails: Option<bool>,
+
+    /// Pictures with more pixels get no thumbnail. [default: 200000000]
+    #[arg(long, value_name = "N", env = "OUTBOXFS_MAX_PIXELS", hide_env = true)]
+    pub max_pixels: Option<MaxPixels>,
+
+    /// Pictures that need more memory to be decoded get no thumbnail. [default: 1GiB]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "OUTBOXFS_MAX_PICTURE_MEMORY",
+        hide_env = true
+    )]
+    pub max_picture_memory: Option<Bytes>,
+
+    /// Pictures that take more processor time get no thumbnail. [default: 30s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "OUTBOXFS_MAX_PICTURE_TIME",
+        hide_env = true
+    )]
+    pub max_picture_time: Option<Span>,
+
     /// Let reads and writes go through the daemon even where the kernel could do without it.
     #[arg(
         long,
@@ -337,6 +384,11 @@ impl Settings {
             upload_hours: self.upload_hours.or(weaker.upload_hours),
             sync_deletes: self.sync_deletes.or(weaker.sync_deletes),
             priority: self.priority.or(weaker.priority),
+            thumbnail: self.thumbnail.or(weaker.thumbnail),
+            no_thumbnails: self.no_thumbnails.or(weaker.no_thumbnails),
+            max_pixels: self.max_pixels.or(weaker.max_pixels),
+            max_picture_memory: self.max_picture_memory.or(weaker.max_picture_memory),
+            max_picture_time: self.max_picture_time.or(weaker.max_picture_time),
             no_passthrough: self.no_passthrough.or(weaker.no_passthrough),
             allow_other: self.allow_other.or(weaker.allow_other),
         }

@@ -67,15 +67,17 @@ pub(super) async fn original(
     context.remote.copy(&copy).await
 }
 
+/// As [`original`], of the thumbnail in `folder`.
 pub(super) async fn thumbnail(
     context: &Context,
+    folder: &str,
     from: &RelPath,
     to: &RelPath,
     loaded: &Loaded,
 ) -> Result<Option<Proof>, RemoteError> {
     let copy = Copy {
-        from: Key::new(Artifact::Thumbnail, from),
-        to: Key::new(Artifact::Thumbnail, to),
+        from: Key::below(folder, from),
+        to: Key::below(folder, to),
         expected: ("original-blake3", loaded.hash.to_hex().to_string()),
         described: None,
     };

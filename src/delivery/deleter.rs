@@ -9,7 +9,7 @@ use super::Context;
 use crate::journal::{Deletion, DeletionOutcome, StrayId, now_ms};
 use crate::remote::{Artifact, Key, RemoteError, RemoteErrorKind};
 
-/// Paths of one batch: with thumbnails a thousand keys, as many as S3 deletes with one request.
+/// Paths of one batch: with a thumbnail each a thousand keys, as many as S3 deletes with one request.
 const BATCH: usize = 500;
 /// Batches on their way at a time.
 const BATCHES: usize = 4;
@@ -71,15 +71,15 @@ async fn delete(context: &Context, deletions: &[Deletion]) -> Vec<(StrayId, Dele
         };
         entered.push(guard);
         keys.push(Key::new(Artifact::Original, &deletion.path));
+        let before = keys.len();
         if deletion.thumbnail {
-            keys.push(Key::new(Artifact::Thumbnail, &deletion.path));
+            keys.extend(context.thumbnails.keys(&deletion.path));
         }
-        ours.push(deletion);
+        ours.push((deletion, 1 + keys.len() - before));
     }
     let mut answers = context.remote.delete_all(&keys).await.into_iter();
     let mut everything: Option<Result<(), RemoteError>> = None;
-    for deletion in ours {
-        let artifacts = 1 + usize::from(deletion.thumbnail);
+    for (deletion, artifacts) in ours {
         let answers: Vec<_> = answers.by_ref().take(artifacts).collect();
         let outcome = match answers.into_iter().collect::<Result<(), RemoteError>>() {
             Ok(()) => {

@@ -48,6 +48,19 @@ impl Drop for Place {
     }
 }
 
+/// A place that can be given back before the file is quite done.
+pub(super) struct Held(Mutex<Option<Place>>);
+
+impl Held {
+    pub(super) fn new(place: Place) -> Self {
+        Self(Mutex::new(Some(place)))
+    }
+
+    pub(super) fn give_back(&self) {
+        self.0.lock().take();
+    }
+}
+
 impl Gate {
     pub(super) fn new(places: usize) -> Arc<Self> {
         Arc::new(Self {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::gate::{Gate, Place};
+use super::gate::{Gate, Held, Place};
 use super::spread::Seat;
 use super::{Context, load, send, spread};
 use crate::journal::{Claimed, FileClaim, FileOutcome, JournalError, Lane, Settlement, now_ms};
@@ -52,7 +52,8 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
             let (context, outcomes) = (context.clone(), outcomes.clone());
             let seat = seats.next();
             tokio::spawn(async move {
-                let settlement = deliver(&context, claim).await;
+                let place = Held::new(place);
+                let settlement = deliver(&context, claim, &place).await;
                 drop((place, seat));
                 if let Some(settlement) = settlement {
                     // The settler ends after all senders; only a stopped runtime closes it.
@@ -84,14 +85,14 @@ async fn take(context: &Context, gate: &Arc<Gate>) -> Vec<Place> {
 }
 
 /// What became of the claim; `None` if the journal was told already.
-async fn deliver(context: &Arc<Context>, claim: FileClaim) -> Option<Settlement> {
+async fn deliver(context: &Arc<Context>, claim: FileClaim, place: &Held) -> Option<Settlement> {
     let started = Instant::now();
     let mut outcome = match context.busy.enter(&claim.path) {
         None => FileOutcome::Unsent {
             due: now_ms() + BUSY,
             remote_hash: claim.remote_hash,
         },
-        Some(_entered) => send::send(context, &claim).await,
+        Some(_entered) => send::send(context, &claim, place).await,
     };
     let gone = matches!(outcome, FileOutcome::Gone);
     if gone && !settle_if_gone(context, &claim).await {

@@ -12,8 +12,8 @@
 //! | what | how many | ends |
 //! | --- | --- | --- |
 //! | lanes | one task each | on stop |
-//! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] and [`spread`] say | each by itself |
-//! | thumbnails | one thread a core, niced, one job a file | with [`Delivery`] |
+//! | files | `workers` small ones and a quarter of that large ones at a time, fewer as [`gate`] and [`spread`] say; beside them up to 64 that wait for their thumbnails | each by itself |
+//! | thumbnails | one thread a core, niced, one job a file; each with a process for C decoders | with [`Delivery`] |
 //! | settler | one task, behind a channel of 1,024 | when the lanes and files have ended |
 //! | row writer | one task; makes a batch while the sink takes another | on stop |
 //! | deleter | one task, and four more with a batch each, with `sync_deletes` | on stop, after the batches |
@@ -46,12 +46,14 @@ mod row_writer;
 mod send;
 mod settler;
 mod spread;
+mod thumbnails;
 mod uploads;
 mod way;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +63,7 @@ pub(crate) use open::stat_file;
 use parking_lot::Mutex;
 pub use progress::{Progress, Took};
 pub use spread::Limits as SpreadLimits;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::beneath::Links;
@@ -73,6 +75,9 @@ use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
 use crate::path::RelPath;
 use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
+
+/// So many pictures may wait for their thumbnails beside the files that are being sent.
+const WAITING_PICTURES: usize = 64;
 
 /// How delivery is to go about it.
 #[derive(Debug, Clone)]
@@ -93,7 +98,7 @@ pub struct Options {
     pub upload_hours: Option<Hours>,
     /// The mount's settle time: how long to wait after a wake-up before anything can be due.
     pub settle: Duration,
-    pub thumbnail: thumbnail::Options,
+    pub pictures: Pictures,
     /// What is sent gzip-encoded.
     pub compress: Globs,
     /// Whether what is deleted here is deleted at the remote, with the rows of folders.
@@ -106,6 +111,16 @@ pub struct Options {
     pub host: String,
     /// Told of every attempt, for people and programs.
     pub observer: Option<Observer>,
+}
+
+/// What is made of pictures.
+#[derive(Debug, Clone)]
+pub struct Pictures {
+    /// The thumbnails, the main one first; empty for none.
+    pub thumbnails: Vec<thumbnail::Options>,
+    pub limits: thumbnail::Limits,
+    /// This program, whose `decode` command is where C decoders work.
+    pub program: PathBuf,
 }
 
 /// Hears what became of a file, and how long that took, before the journal does.
@@ -133,6 +148,9 @@ struct Context {
     progress: Arc<Progress>,
     health: health::Health,
     pictures: pictures::Pool,
+    thumbnails: thumbnails::Folders,
+    /// Pictures whose originals have arrived, and which need no place at a lane any more.
+    waiting_pictures: Semaphore,
     budget: load::Budget,
     /// For small files, and for large ones.
     small: Arc<gate::Gate>,
@@ -167,10 +185,13 @@ impl Delivery {
             true => small.clone(),
             false => gate::Gate::new(options.workers.div_ceil(4)),
         };
+        let view = journal.view()?;
         let context = Arc::new(Context {
-            pictures: pictures::Pool::start(options.thumbnail.clone())
+            pictures: pictures::Pool::start(&options.pictures)
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
-            view: Mutex::new(journal.view()?),
+            waiting_pictures: Semaphore::new(WAITING_PICTURES),
+            thumbnails: thumbnails::Folders::new(&options.pictures, view.meta()?.thumbnails),
+            view: Mutex::new(view),
             small,
             large,
             spread: spread::Spread::new(options.spread),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
-use crate::derive::thumbnail::{self, Options, Thumbnail, ThumbnailError};
+use super::Pictures;
+use crate::derive::thumbnail::{Helper, Thumbnail, ThumbnailError, make_all};
 use crate::remote::Body;
 
 /// Larger files are not read as pictures, bytes.
@@ -19,7 +20,7 @@ const NICENESS: i32 = 10;
 
 struct Job {
     body: Body,
-    done: oneshot::Sender<Result<Thumbnail, ThumbnailError>>,
+    done: oneshot::Sender<Result<Vec<Thumbnail>, ThumbnailError>>,
 }
 
 /// Ends with its threads when it is dropped.
@@ -27,26 +28,28 @@ pub(super) struct Pool(Sender<Job>);
 
 impl Pool {
     /// The channel needs no bound of its own: each file on its way sends one job at most.
-    pub(super) fn start(options: Options) -> io::Result<Self> {
+    pub(super) fn start(pictures: &Pictures) -> io::Result<Self> {
         let (jobs, inbox) = crossbeam_channel::unbounded::<Job>();
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         for number in 0..threads {
-            let (inbox, options) = (inbox.clone(), options.clone());
+            let (inbox, pictures) = (inbox.clone(), pictures.clone());
             std::thread::Builder::new()
                 .name(format!("picture-{number}"))
                 .spawn(move || {
                     // Linux nices threads, not processes; failing to is no harm.
                     let _ = rustix::process::nice(NICENESS);
+                    let mut helper = Helper::new(pictures.program.clone(), &pictures.limits);
                     for job in inbox {
-                        let _ = job.done.send(read_and_make(&job.body, &options));
+                        let made = read_and_make(&job.body, &pictures, &mut helper);
+                        let _ = job.done.send(made);
                     }
                 })?;
         }
         Ok(Self(jobs))
     }
 
-    /// Makes a thumbnail of the picture.
-    pub(super) async fn make(&self, body: Body) -> Result<Thumbnail, ThumbnailError> {
+    /// Makes the thumbnails of the picture, in all sizes that are wanted.
+    pub(super) async fn make(&self, body: Body) -> Result<Vec<Thumbnail>, ThumbnailError> {
         let (done, made) = oneshot::channel();
         // Fails only when the threads are gone; then `made` says so.
         let _ = self.0.send(Job { body, done });
@@ -55,11 +58,25 @@ impl Pool {
     }
 }
 
-fn read_and_make(body: &Body, options: &Options) -> Result<Thumbnail, ThumbnailError> {
-    match body {
-        Body::Bytes(content) => thumbnail::make(content, options),
-        Body::File { file, len } => thumbnail::make(&read(file, *len)?, options),
-    }
+fn read_and_make(
+    body: &Body,
+    pictures: &Pictures,
+    helper: &mut Helper,
+) -> Result<Vec<Thumbnail>, ThumbnailError> {
+    let read;
+    let content: &[u8] = match body {
+        Body::Bytes(content) => content,
+        Body::File { file, len } => {
+            read = self::read(file, *len)?;
+            &read
+        }
+    };
+    make_all(
+        content,
+        &pictures.thumbnails,
+        &pictures.limits,
+        Some(helper),
+    )
 }
 
 fn read(file: &Arc<File>, len: u64) -> Result<Vec<u8>, ThumbnailError> {

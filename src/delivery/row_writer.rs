@@ -32,7 +32,8 @@ pub(super) async fn run(context: Arc<Context>) {
             Err(error) => {
                 tracing::error!(%error, "no rows can be claimed from the journal");
                 tokio::time::sleep(PAUSE).await;
-                Batch::default()
+                batch = Batch::default();
+                continue;
             }
         };
         if idle

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::compress::{self, Encoded};
 use super::doubt::{self, Verdict};
+use super::gate::Held;
 use super::load::{LoadError, Loaded, load};
-use super::{Context, copy, uploads};
-use crate::derive::thumbnail::{Thumbnail, ThumbnailState};
+use super::{Context, copy, thumbnails, uploads};
 use crate::journal::{Delivered, FileClaim, FileOutcome, FileStat, Kind, now_ms};
-use crate::remote::{Artifact, Body, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
+use crate::remote::{Artifact, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
 
 /// A file that was changed while it was read is looked at again after this long, milliseconds.
 const CHANGED: i64 = 500;
@@ -17,7 +17,8 @@ const CHANGED: i64 = 500;
 /// How long larger files take says more about the line than about the remote, bytes.
 const TELLING: u64 = 64 << 10;
 
-pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutcome {
+/// Gives `place` back as soon as the remote is free for the next file.
+pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim, place: &Held) -> FileOutcome {
     let loaded = load(context, &claim.path).await;
     let loaded = match loaded.and_then(|loaded| refuse_unfinished(context, claim, loaded)) {
         Ok(loaded) => loaded,
@@ -62,7 +63,13 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim) -> FileOutco
     let source = found
         .as_ref()
         .and_then(|found| copy::enter(context, claim, &loaded, found));
-    let artifacts = put_artifacts(context, claim, &loaded, arrived, source.as_ref());
+    let sending = Sending {
+        claim,
+        loaded: &loaded,
+        source: source.as_ref(),
+        place,
+    };
+    let artifacts = sending.put_artifacts(context, arrived);
     match uploading.sent.during(artifacts).await {
         Ok(delivered) => {
             let is_picture = loaded.kind == Kind::Picture;
@@ -102,28 +109,51 @@ fn refuse_unfinished(
     }
 }
 
-/// Both artifacts at a time. The thumbnail's failure is the picture's affair; the remote's failure
-/// to store it is the delivery's.
-async fn put_artifacts(
-    context: &Context,
-    claim: &FileClaim,
-    loaded: &Loaded,
-    arrived: Option<Proof>,
-    source: Option<&copy::Source<'_>>,
-) -> Result<Delivered, RemoteError> {
-    let (original, thumbnail) = tokio::join!(
-        put_original(context, claim, loaded, arrived, source),
-        put_thumbnail(context, claim, loaded, source)
-    );
-    let (thumbnail, dimensions) = thumbnail?;
-    Ok(Delivered {
-        stat: loaded.stat,
-        hash: loaded.hash,
-        kind: loaded.kind,
-        dimensions,
-        etag: original?,
-        thumbnail,
-    })
+/// A file that is on its way.
+struct Sending<'a> {
+    claim: &'a FileClaim,
+    loaded: &'a Loaded,
+    source: Option<&'a copy::Source<'a>>,
+    place: &'a Held,
+}
+
+impl Sending<'_> {
+    /// Both artifacts at a time. The thumbnail's failure is the picture's affair; the remote's failure
+    /// to store it is the delivery's.
+    async fn put_artifacts(
+        &self,
+        context: &Context,
+        arrived: Option<Proof>,
+    ) -> Result<Delivered, RemoteError> {
+        let Self {
+            claim,
+            loaded,
+            source,
+            place,
+        } = *self;
+        let original = async {
+            let etag = put_original(context, claim, loaded, arrived, source).await?;
+            // Making the thumbnail may take longer: the next original need not wait for it, unless
+            // many do already.
+            let waits = context.waiting_pictures.try_acquire().ok();
+            if waits.is_some() {
+                place.give_back();
+            }
+            Ok::<_, RemoteError>((etag, waits))
+        };
+        let thumbnail = thumbnails::deliver(context, claim, loaded, source);
+        let (original, thumbnail) = tokio::join!(original, thumbnail);
+        let (thumbnail, dimensions) = thumbnail?;
+        let (etag, _waits) = original?;
+        Ok(Delivered {
+            stat: loaded.stat,
+            hash: loaded.hash,
+            kind: loaded.kind,
+            dimensions,
+            etag,
+            thumbnail,
+        })
+    }
 }
 
 async fn put_original(
@@ -157,55 +187,6 @@ async fn put_original(
         metadata: vec![("mtime", mtime_text(loaded.stat.mtime_ns))],
     };
     Ok(uploads::put(context, claim, put).await?.etag)
-}
-
-/// What became of the thumbnail, and the picture's size in pixels where it is known.
-async fn put_thumbnail(
-    context: &Context,
-    claim: &FileClaim,
-    loaded: &Loaded,
-    source: Option<&copy::Source<'_>>,
-) -> Result<(ThumbnailState, Option<(u32, u32)>), RemoteError> {
-    if loaded.kind != Kind::Picture {
-        return Ok((ThumbnailState::None, None));
-    }
-    if let Some(source) = source.filter(|source| source.found.thumbnail) {
-        let from = &source.found.path;
-        let copied = copy::thumbnail(context, from, &claim.path, loaded).await?;
-        if copied.is_some() {
-            return Ok((ThumbnailState::Delivered, source.found.dimensions));
-        }
-    }
-    let thumbnail = match context.pictures.make(loaded.body.clone()).await {
-        Ok(thumbnail) => thumbnail,
-        Err(error) => {
-            tracing::warn!(path = %claim.path, %error, "no thumbnail");
-            return Ok((ThumbnailState::Failed(error.to_string()), None));
-        }
-    };
-    let Thumbnail {
-        bytes,
-        format,
-        width,
-        height,
-        picture,
-    } = thumbnail;
-    let put = Put {
-        key: Key::new(Artifact::Thumbnail, &claim.path),
-        hash: blake3::hash(&bytes),
-        body: Body::Bytes(bytes.into()),
-        decoded: None,
-        content_type: format.media_type().into(),
-        metadata: vec![
-            ("width", width.to_string()),
-            ("height", height.to_string()),
-            ("original-blake3", loaded.hash.to_hex().to_string()),
-        ],
-    };
-    if doubt::existing(context, claim, &put).await?.is_none() {
-        context.remote.put(put).await?;
-    }
-    Ok((ThumbnailState::Delivered, Some(picture)))
 }
 
 /// Arrivals open the gate, and those of small files tell how quickly the remote answers.

@@ -2,6 +2,7 @@
 //! Pure functions of bytes; nothing here knows the journal, the remote or the mount.
 
 mod contents;
+pub mod decode;
 pub mod stats;
 pub mod thumbnail;
 

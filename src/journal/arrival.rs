@@ -221,6 +221,7 @@ mod tests {
             has_rows: false,
             sync_deletes: false,
             priority: Globs::default(),
+            thumbnails: Vec::new(),
             batches: BatchLimits::default(),
             remote: None,
         })

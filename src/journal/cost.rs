@@ -50,6 +50,7 @@ fn store_with(dir: &tempfile::TempDir, files: u64) -> Store {
         has_rows: true,
         sync_deletes: true,
         priority: Globs::default(),
+        thumbnails: Vec::new(),
         batches: BatchLimits::default(),
         remote: None,
     })

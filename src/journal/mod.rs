@@ -139,6 +139,8 @@ pub struct Options {
     pub sync_deletes: bool,
     /// What is claimed first.
     pub priority: Globs,
+    /// Folders at the remote for thumbnails of further sizes; those of earlier mounts are remembered.
+    pub thumbnails: Vec<String>,
     /// How much is claimed in one go.
     pub batches: BatchLimits,
     /// Where it is delivered to, as [`crate::remote::place`] names it; `None` for who delivers

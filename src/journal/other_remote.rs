@@ -50,8 +50,10 @@ impl Store {
              WHERE id NOT IN (SELECT file_id FROM work) ORDER BY id",
             params![now, LARGE as i64],
         )?;
-        // What was to be deleted is at the other remote. And priorities are found out anew.
+        // What was to be deleted, or gone on with, is at the other remote. And priorities are found
+        // out anew.
         self.conn.execute("DELETE FROM stray", [])?;
+        self.conn.execute("DELETE FROM upload", [])?;
         self.conn.execute("UPDATE meta SET priority = ''", [])?;
         self.note_queued_in_batch()
     }

@@ -44,6 +44,8 @@ pub struct FileClaim {
     pub recorded: (u64, i64, u64),
     /// BLAKE3 of what the remote has under this path's key, if that is known for sure.
     pub remote_hash: Option<blake3::Hash>,
+    /// Whether a thumbnail of earlier content was delivered.
+    pub thumbnail: bool,
     /// Attempts before this one.
     pub attempts: u32,
     /// Why the file has to be looked at before it is sent.
@@ -255,7 +257,9 @@ impl Store {
         let (occupied, claim) = self
             .conn
             .prepare_cached(
-                "SELECT occupied, name, version, hash, size, mtime_ns, inode FROM file WHERE id = ?",
+                "SELECT occupied, name, version, hash, size, mtime_ns, inode,
+                     thumbnail = 1
+                 FROM file WHERE id = ?",
             )?
             .query_row([id], |row| {
                 let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
@@ -268,6 +272,7 @@ impl Store {
                     remote_hash: row
                         .get::<_, Option<[u8; 32]>>(3)?
                         .map(blake3::Hash::from_bytes),
+                    thumbnail: row.get(7)?,
                     attempts,
                     doubt: None,
                 };

@@ -30,6 +30,9 @@ CREATE TABLE meta (
     -- first, a line each.
     sync_deletes INTEGER NOT NULL DEFAULT 0,
     priority   TEXT    NOT NULL DEFAULT '',
+    -- Folders at the remote, a line each, that thumbnails of further sizes were ever delivered to:
+    -- what is deleted is deleted there too.
+    thumbnails TEXT    NOT NULL DEFAULT '',
     -- What `delivered` is said of, without how to get there; NULL: nothing was delivered yet.
     remote     TEXT,
     paused     INTEGER NOT NULL DEFAULT 0,  -- 1: nothing is claimed until somebody says so

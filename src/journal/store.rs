@@ -141,7 +141,21 @@ impl Store {
         self.look_for_crash()?;
         self.prepare_strays()?;
         self.prepare_priority()?;
+        self.remember_thumbnails(&options.thumbnails)?;
         self.conn.set_prepared_statement_cache_capacity(160);
+        Ok(())
+    }
+
+    fn remember_thumbnails(&mut self, folders: &[String]) -> Result<(), JournalError> {
+        let known: String = self
+            .conn
+            .query_row("SELECT thumbnails FROM meta", [], |row| row.get(0))?;
+        let mut all: Vec<&str> = known.lines().collect();
+        all.extend(folders.iter().map(String::as_str));
+        all.sort_unstable();
+        all.dedup();
+        self.conn
+            .execute("UPDATE meta SET thumbnails = ?", [all.join("\n")])?;
         Ok(())
     }
 
@@ -327,6 +341,7 @@ mod tests {
             sync_deletes: false,
             priority: Globs::default(),
             batches: BatchLimits::default(),
+            thumbnails: Vec::new(),
             remote: None,
         })
         .unwrap();

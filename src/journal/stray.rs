@@ -120,20 +120,27 @@ impl Store {
 
     /// A file has come to `path`, and takes over what is there; if that is its own, it knows what.
     pub(super) fn take_over(&mut self, id: i64, path: &RelPath) -> Result<(), JournalError> {
-        let taken: Option<(Option<i64>, Option<Vec<u8>>)> = self
+        let taken: Option<(Option<i64>, Option<Vec<u8>>, bool)> = self
             .conn
-            .prepare_cached("DELETE FROM stray WHERE path = ? RETURNING file_id, hash")?
-            .query_row([path.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached("DELETE FROM stray WHERE path = ? RETURNING file_id, hash, thumbnail")?
+            .query_row([path.as_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
             .optional()?;
         match taken {
             None => Ok(()),
-            Some((Some(its), hash)) if its == id => {
+            Some((Some(its), hash, _)) if its == id => {
                 self.conn
                     .prepare_cached("UPDATE file SET hash = ?2 WHERE id = ?1")?
                     .execute(params![id, hash])?;
                 self.occupy(id)
             }
-            Some(_) => self.occupy(id),
+            Some((_, _, thumbnail)) => {
+                self.conn
+                    .prepare_cached("UPDATE file SET thumbnail = 1 WHERE id = ?1 AND ?2")?
+                    .execute(params![id, thumbnail])?;
+                self.occupy(id)
+            }
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Meta {
     /// glob a line).
     pub sync_deletes: bool,
     pub priority: String,
+    /// Folders at the remote that thumbnails of further sizes were ever delivered to.
+    pub thumbnails: Vec<String>,
     /// What it tells of, as [`crate::remote::place`] names it; `None` before anything was delivered.
     pub remote: Option<String>,
 }
@@ -142,7 +144,9 @@ impl View {
     pub fn meta(&self) -> Result<Meta, JournalError> {
         use std::os::unix::ffi::OsStringExt;
         Ok(self.conn.query_row(
-            "SELECT directory, mount_id, mounted_at, has_rows, sync_deletes, priority, remote FROM meta",
+            "SELECT directory, mount_id, mounted_at, has_rows, sync_deletes, priority, thumbnails,
+                 remote
+             FROM meta",
             [],
             |row| {
                 Ok(Meta {
@@ -152,7 +156,13 @@ impl View {
                     has_rows: row.get(3)?,
                     sync_deletes: row.get(4)?,
                     priority: row.get(5)?,
-                    remote: row.get(6)?,
+                    thumbnails: row
+                        .get_ref(6)?
+                        .as_str()?
+                        .lines()
+                        .map(str::to_owned)
+                        .collect(),
+                    remote: row.get(7)?,
                 })
             },
         )?)

@@ -107,6 +107,7 @@ pub fn run(
         has_rows: !settings.rows.is_empty(),
         sync_deletes: settings.sync_deletes,
         priority: settings.priority.clone(),
+        thumbnails: settings.further_thumbnail_folders(),
         batches: settings.batches,
         remote: places.as_ref().map(|_| remote::place(&settings.remote)),
     })

@@ -32,8 +32,13 @@ pub struct Key(String);
 
 impl Key {
     pub fn new(artifact: Artifact, path: &RelPath) -> Self {
-        let mut key = String::with_capacity(10 + path.as_bytes().len());
-        key.push_str(artifact.folder());
+        Self::below(artifact.folder(), path)
+    }
+
+    /// In another folder than an artifact's: thumbnails of further sizes have theirs.
+    pub fn below(folder: &str, path: &RelPath) -> Self {
+        let mut key = String::with_capacity(folder.len() + 1 + path.as_bytes().len());
+        key.push_str(folder);
         key.push('/');
         encode(path.as_bytes(), &mut key);
         Self(key)

@@ -43,6 +43,7 @@ impl Fixture {
             has_rows: true,
             sync_deletes: self.sync_deletes,
             priority: Globs::new(&self.priority).unwrap(),
+            thumbnails: Vec::new(),
             batches: self.batches,
             remote: self.remote.clone(),
         }

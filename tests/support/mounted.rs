@@ -82,6 +82,7 @@ impl Mounted {
             has_rows: true,
             sync_deletes: false,
             priority: Globs::default(),
+            thumbnails: Vec::new(),
             batches: BatchLimits::default(),
             remote: None,
         })

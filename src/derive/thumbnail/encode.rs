@@ -47,10 +47,23 @@ fn png(rgb: &RgbImage) -> Result<Vec<u8>, String> {
 
 #[cfg(feature = "webp")]
 fn webp(rgb: &RgbImage, options: &Options) -> Result<Vec<u8>, String> {
-    webp::Encoder::from_rgb(rgb, rgb.width(), rgb.height())
-        .encode_simple(false, f32::from(options.quality))
-        .map(|file| file.to_vec())
-        .map_err(|why| format!("{why:?}"))
+    let side = |side: u32| i32::try_from(side).map_err(|why| why.to_string());
+    let (width, height) = (side(rgb.width())?, side(rgb.height())?);
+    let quality = f32::from(options.quality);
+    let mut written = std::ptr::null_mut();
+    // SAFETY: the pixels are `height` rows of 3 × `width` bytes; libwebp allocates what it writes,
+    // and says how much that is, nothing where it fails.
+    unsafe {
+        let pixels = rgb.as_ptr();
+        let length =
+            libwebp_sys::WebPEncodeRGB(pixels, width, height, 3 * width, quality, &mut written);
+        if length == 0 || written.is_null() {
+            return Err("libwebp refuses it".into());
+        }
+        let file = std::slice::from_raw_parts(written, length).to_vec();
+        libwebp_sys::WebPFree(written.cast());
+        Ok(file)
+    }
 }
 
 #[cfg(not(feature = "webp"))]

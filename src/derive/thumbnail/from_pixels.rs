@@ -1,19 +1,19 @@
 //! All formats but JPEG to scaled pixels: decoded whole by `image`, then scaled.
 
-use std::io::Cursor;
-
 use image::codecs::{
     bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder,
 };
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, Limits, RgbImage};
 
+use super::clock::Timed;
 use super::color::{Channels, to_srgb};
 use super::layout::Layout;
 use super::options::Options;
 use super::recognise::Kind;
 use super::resample::{Part, U8, U8x3, U8x4, U16, lanczos, lanczos16};
-use super::{ThumbnailError, cannot_decode, check_size};
+use super::tiff_palette::Palette;
+use super::{Order, ThumbnailError, cannot_decode, check_size, png_exif};
 
 /// A picture in its final size, and what makes it upright.
 pub(super) struct Scaled {
@@ -30,28 +30,80 @@ pub(super) struct Pixels {
     pub(super) size: (u32, u32),
 }
 
-/// Decodes and scales `picture`, a file of format `kind`.
+/// What was read of a picture before its pixels.
+pub(super) struct Header {
+    pub(super) size: (u32, u32),
+    pub(super) orientation: Orientation,
+    pub(super) icc: Option<Vec<u8>>,
+}
+
+/// Decodes `picture`, a file of format `kind`, and scales it to all that is wanted.
 pub(super) fn scale(
     picture: &[u8],
     kind: Kind,
-    options: &Options,
-) -> Result<Scaled, ThumbnailError> {
-    let sentence = |why: ImageError| cannot_decode(kind.name(), why);
-    let mut decoder = open(picture, kind).map_err(sentence)?;
-    let (width, height) = decoder.dimensions();
-    check_size(kind.name(), width, height, decoder.total_bytes(), options)?;
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(options.max_memory);
-    decoder.set_limits(limits).map_err(sentence)?;
-    // A damaged EXIF block or profile is no reason to refuse the pixels.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let icc = decoder.icc_profile().unwrap_or_default();
-    let pixels = DynamicImage::from_decoder(decoder).map_err(sentence)?;
-    scale_pixels(&narrow(pixels), icc.as_deref(), orientation, options)
+    order: &Order<'_>,
+) -> Result<Vec<Scaled>, ThumbnailError> {
+    let palette = match kind {
+        Kind::Tiff => Palette::find(picture),
+        _ => None,
+    };
+    let greys = palette.as_ref().map(|palette| palette.as_greys(picture));
+    let (header, decoder) = open(greys.as_deref().unwrap_or(picture), kind, order)?;
+    let pixels = DynamicImage::from_decoder(decoder).map_err(|why| failed(kind, why))?;
+    let mut pixels = narrow(pixels);
+    if let Some(palette) = palette.filter(|_| pixels.channels == Channels::Grey) {
+        pixels = palette.color(&pixels);
+    }
+    let scaled = order
+        .wanted
+        .iter()
+        .map(|options| scale_pixels(&pixels, &header, options));
+    scaled.collect()
 }
 
-fn open<'a>(picture: &'a [u8], kind: Kind) -> Result<Box<dyn ImageDecoder + 'a>, ImageError> {
-    let bytes = Cursor::new(picture);
+/// The header of a picture, within the limits.
+#[cfg(feature = "webp")]
+pub(super) fn header(
+    picture: &[u8],
+    kind: Kind,
+    order: &Order<'_>,
+) -> Result<Header, ThumbnailError> {
+    Ok(open(picture, kind, order)?.0)
+}
+
+fn open<'a>(
+    picture: &'a [u8],
+    kind: Kind,
+    order: &Order<'_>,
+) -> Result<(Header, Box<dyn ImageDecoder + 'a>), ThumbnailError> {
+    let mut decoder =
+        decoder(Timed::new(picture, order.deadline), kind).map_err(|why| failed(kind, why))?;
+    let size = decoder.dimensions();
+    let bytes = decoder.total_bytes();
+    check_size(kind.name(), size.0, size.1, bytes, order.limits)?;
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(order.limits.max_memory);
+    decoder
+        .set_limits(limits)
+        .map_err(|why| failed(kind, why))?;
+    // A damaged EXIF block or profile is no reason to refuse the pixels.
+    let mut orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    if kind == Kind::Png && orientation == Orientation::NoTransforms {
+        orientation = png_exif::orientation(picture).unwrap_or(orientation);
+    }
+    let header = Header {
+        size,
+        orientation,
+        icc: decoder.icc_profile().unwrap_or_default(),
+    };
+    Ok((header, decoder))
+}
+
+fn failed(kind: Kind, why: ImageError) -> ThumbnailError {
+    cannot_decode(kind.name(), why)
+}
+
+fn decoder(bytes: Timed<'_>, kind: Kind) -> Result<Box<dyn ImageDecoder + '_>, ImageError> {
     Ok(match kind {
         Kind::Png => Box::new(PngDecoder::new(bytes)?),
         Kind::WebP => Box::new(WebPDecoder::new(bytes)?),
@@ -85,8 +137,7 @@ fn narrow(pixels: DynamicImage) -> Pixels {
 /// Scales decoded pixels and makes sRGB of them.
 pub(super) fn scale_pixels(
     pixels: &Pixels,
-    icc: Option<&[u8]>,
-    orientation: Orientation,
+    header: &Header,
     options: &Options,
 ) -> Result<Scaled, ThumbnailError> {
     let Pixels {
@@ -94,7 +145,8 @@ pub(super) fn scale_pixels(
         channels,
         size,
     } = pixels;
-    let layout = Layout::new(size.0, size.1, orientation, options);
+    // The decoder may have scaled it already.
+    let layout = Layout::new(size.0, size.1, header.orientation, options);
     let part = (layout.x, layout.y, layout.part_width, layout.part_height);
     let target = (layout.width, layout.height);
     let scaled = match channels {
@@ -105,9 +157,15 @@ pub(super) fn scale_pixels(
         Channels::Cmyk => lanczos::<U8x4>(samples, *size, part, target)?,
     };
     Ok(Scaled {
-        rgb: to_srgb(&scaled, *channels, target, icc, options.background)?,
-        orientation,
-        from: *size,
+        rgb: to_srgb(
+            &scaled,
+            *channels,
+            target,
+            header.icc.as_deref(),
+            options.background,
+        )?,
+        orientation: header.orientation,
+        from: header.size,
     })
 }
 
@@ -121,7 +179,7 @@ fn interleave(planes: &[Vec<u8>]) -> Vec<u8> {
 /// Scales with sixteen bits a sample. Transparent pixels count by their opacity, as otherwise their
 /// unseen colours would bleed into what is seen; and where `linear`, light is averaged and not the
 /// numbers that stand for it.
-fn scale_exactly(
+pub(super) fn scale_exactly(
     pixels: &[u8],
     channels: Channels,
     size: (u32, u32),

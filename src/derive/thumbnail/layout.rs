@@ -55,6 +55,13 @@ impl Layout {
             height: ((down * scale).round() as u32).clamp(1, box_height),
         }
     }
+
+    /// Pixels of the result per pixel of the picture, in the direction that has more of them.
+    pub(super) fn scale(&self) -> f64 {
+        let across = f64::from(self.width) / self.part_width;
+        let down = f64::from(self.height) / self.part_height;
+        across.max(down)
+    }
 }
 
 /// Width and height of a picture once `orientation` has made it upright.

@@ -1,31 +1,43 @@
 //! A picture's thumbnail: by default 200×300 pixels, filled and centre-cropped, upright, JPEG.
 //!
 //! ```text
-//!                  ┌─▶ from_jpeg    decoded by `zune-jpeg` ─┐
-//! bytes ─recognise─┤                                        ├─▶ scaled, sRGB, upright ─▶ encode
-//!                  └─▶ from_pixels  decoded by `image` ─────┘
+//!                  ┌─▶ from_jpeg    decoded as far as it shows, planes scaled ─┐
+//! bytes ─recognise─┼─▶ from_pixels  decoded whole by `image`, scaled ──────────┼─▶ sRGB, upright ─▶ encode
+//!                  └─▶ from_helper  decoded by C libraries elsewhere, scaled ──┘
 //! ```
 //!
-//! Every limit is checked against what the file claims before a pixel of it is decoded. All decoders
-//! are Rust, with `unsafe` at most around SIMD: one that fails panics, and that costs one thumbnail and
-//! nothing else.
+//! Every limit is checked against what the file claims before a pixel of it is decoded. Decoders in
+//! this process are Rust, with `unsafe` at most around SIMD: one that fails panics, and that costs one
+//! thumbnail and nothing else. Those that are not work in a process of their own ([`Helper`]).
 
+mod clock;
 mod color;
 mod encode;
+#[cfg(any(feature = "webp", feature = "heif"))]
+mod from_helper;
 mod from_jpeg;
 mod from_pixels;
+#[cfg_attr(not(any(feature = "webp", feature = "heif")), allow(dead_code))]
+mod helper;
+mod jpeg;
 mod layout;
 mod options;
+mod png_exif;
 mod raw;
 mod recognise;
 mod resample;
+mod tiff_palette;
+#[cfg_attr(not(any(feature = "webp", feature = "heif")), allow(dead_code))]
+pub(crate) mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, Rgb, RgbImage, imageops};
 
-pub use options::{Fit, Format, Options, SpecError};
+pub use helper::Helper;
+pub use options::{Fit, Format, Limits, Options, SpecError};
 
+use clock::Deadline;
 use from_pixels::Scaled;
 use raw::Previews;
 use recognise::Kind;
@@ -59,70 +71,145 @@ pub enum ThumbnailState {
 #[error("{0}")]
 pub struct ThumbnailError(pub String);
 
+/// The folders at the remote that these thumbnails go to: `thumbnail` for the first, and for each
+/// other one of its own. Below it lies the picture's path, its name whole, so neither two pictures
+/// nor two sizes share a key.
+pub fn folders(wanted: &[Options]) -> impl Iterator<Item = String> {
+    wanted
+        .iter()
+        .enumerate()
+        .map(|(number, options)| match number {
+            0 => "thumbnail".to_owned(),
+            _ => format!("thumbnail-{}", options.label()),
+        })
+}
+
 /// Whether the content is a picture that thumbnails are made of. `head` is the file's first bytes;
 /// 64 are enough. The name does not count.
 pub fn is_picture(head: &[u8]) -> bool {
     recognise::kind(head).is_some()
 }
 
-/// Makes the thumbnail of `picture`, a whole file in memory. Never panics; `options` bound
-/// its memory, and by the number of pixels its time. It takes tenths of a second of one core, so it
-/// belongs on a worker.
+/// What a picture is made into, and within which bounds.
+struct Order<'a> {
+    wanted: &'a [Options],
+    limits: &'a Limits,
+    deadline: Deadline,
+}
+
+/// Makes the thumbnails of `picture`, a whole file in memory, one for each of `wanted`. Never panics;
+/// `limits` bound its memory and time. It takes tens of milliseconds of one core and more, so it
+/// belongs on a worker. Without a helper some formats are not to be had, and WebP takes longer.
 ///
 /// # Errors
 ///
 /// The content is no picture, is damaged, or is larger than the limits allow.
-pub fn make(picture: &[u8], options: &Options) -> Result<Thumbnail, ThumbnailError> {
+pub fn make_all(
+    picture: &[u8],
+    wanted: &[Options],
+    limits: &Limits,
+    helper: Option<&mut Helper>,
+) -> Result<Vec<Thumbnail>, ThumbnailError> {
+    let order = Order {
+        wanted,
+        limits,
+        deadline: Deadline::after(limits.max_time),
+    };
     // Decoders are fed with other people's files. Nothing that a panic could leave half-done
-    // outlives the call, hence AssertUnwindSafe.
-    catch_unwind(AssertUnwindSafe(|| make_unguarded(picture, options))).unwrap_or_else(|_| {
-        Err(ThumbnailError(
-            "The picture made its decoder panic; the file is probably damaged.".into(),
-        ))
-    })
+    // outlives the call (a helper that is in the middle of something is dropped), hence
+    // AssertUnwindSafe.
+    catch_unwind(AssertUnwindSafe(|| make_unguarded(picture, &order, helper))).unwrap_or_else(
+        |_| {
+            Err(ThumbnailError(
+                "The picture made its decoder panic; the file is probably damaged.".into(),
+            ))
+        },
+    )
 }
 
-fn make_unguarded(picture: &[u8], options: &Options) -> Result<Thumbnail, ThumbnailError> {
+/// One thumbnail, within the usual limits, by this process alone.
+///
+/// # Errors
+///
+/// As those of [`make_all`].
+pub fn make(picture: &[u8], options: &Options) -> Result<Thumbnail, ThumbnailError> {
+    let made = make_all(
+        picture,
+        std::slice::from_ref(options),
+        &Limits::default(),
+        None,
+    )?;
+    made.into_iter()
+        .next()
+        .ok_or_else(|| ThumbnailError("No thumbnail was made.".into()))
+}
+
+fn make_unguarded(
+    picture: &[u8],
+    order: &Order<'_>,
+    helper: Option<&mut Helper>,
+) -> Result<Vec<Thumbnail>, ThumbnailError> {
     let kind = recognise::kind(picture).ok_or_else(|| {
         ThumbnailError("The file is not a picture in a format that thumbnails are made of.".into())
     })?;
-    if options.width == 0 || options.height == 0 {
+    if order.wanted.iter().any(|o| o.width == 0 || o.height == 0) {
         return Err(ThumbnailError(
             "A thumbnail's sides are 1 pixel at least.".into(),
         ));
     }
-    let scaled = match (kind, raw::previews(picture, kind)) {
-        (Kind::Jpeg, _) => from_jpeg::scale(picture, None, options)?,
-        (_, Some(previews)) => scale_preview(&previews, kind, options)?,
-        (Kind::Heif, None) => return Err(ThumbnailError(HEIF_MISSING.into())),
-        _ => from_pixels::scale(picture, kind, options)?,
-    };
-    let picture = layout::upright(scaled.from, scaled.orientation);
-    let rgb = finish(scaled, options);
-    Ok(Thumbnail {
-        bytes: encode::encode(&rgb, options)?,
-        format: options.format,
-        width: rgb.width(),
-        height: rgb.height(),
-        picture,
-    })
+    let scaled = scale(picture, kind, order, helper)?;
+    let made = order.wanted.iter().zip(scaled).map(|(options, scaled)| {
+        let picture = layout::upright(scaled.from, scaled.orientation);
+        let rgb = finish(scaled, options);
+        Ok(Thumbnail {
+            bytes: encode::encode(&rgb, options)?,
+            format: options.format,
+            width: rgb.width(),
+            height: rgb.height(),
+            picture,
+        })
+    });
+    made.collect()
 }
 
-const HEIF_MISSING: &str = "HEIC and AVIF pictures are not decoded by this build.";
+fn scale(
+    picture: &[u8],
+    kind: Kind,
+    order: &Order<'_>,
+    helper: Option<&mut Helper>,
+) -> Result<Vec<Scaled>, ThumbnailError> {
+    match (kind, raw::previews(picture, kind), helper) {
+        (Kind::Jpeg, ..) => from_jpeg::scale(picture, None, order),
+        (_, Some(previews), _) => scale_preview(&previews, kind, order),
+        #[cfg(feature = "heif")]
+        (Kind::Heif, None, Some(helper)) => from_helper::heif(picture, order, helper),
+        (Kind::Heif, None, _) => Err(ThumbnailError(HEIF_MISSING.into())),
+        #[cfg(feature = "webp")]
+        (Kind::WebP, None, Some(helper)) => match from_helper::webp(picture, order, helper)? {
+            Some(scaled) => Ok(scaled),
+            None => from_pixels::scale(picture, kind, order),
+        },
+        _ => from_pixels::scale(picture, kind, order),
+    }
+}
+
+const HEIF_MISSING: &str =
+    "HEIC and AVIF pictures are not decoded by this build; build it with --features heif.";
+const TOO_SLOW: &str = "decoding it took longer than the limit allows";
 
 /// The largest preview of a camera file that can be decoded.
 fn scale_preview(
     previews: &Previews<'_>,
     kind: Kind,
-    options: &Options,
-) -> Result<Scaled, ThumbnailError> {
+    order: &Order<'_>,
+) -> Result<Vec<Scaled>, ThumbnailError> {
     let name = match kind {
         Kind::Raf | Kind::Cr3 => kind.name(),
         _ => "camera",
     };
     let mut why = ThumbnailError(format!("The {name} file holds no JPEG preview."));
     for jpeg in &previews.jpegs {
-        match from_jpeg::scale(jpeg, previews.orientation, options) {
+        match from_jpeg::scale(jpeg, previews.orientation, order) {
             Ok(scaled) => return Ok(scaled),
             Err(error) => why = error,
         }
@@ -131,11 +218,23 @@ fn scale_preview(
 }
 
 /// Formats that thumbnails are made of in this build, as people call them.
-pub fn formats() -> &'static [&'static str] {
-    &[
+pub fn read_formats() -> Vec<&'static str> {
+    let mut formats = vec![
         "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "CR2", "CR3", "NEF", "ARW", "DNG", "RAF",
         "ORF", "RW2", "PEF",
-    ]
+    ];
+    if cfg!(feature = "heif") {
+        formats.extend(["HEIC", "AVIF"]);
+    }
+    formats
+}
+
+/// Formats that thumbnails are written in by this build, as in a specification.
+pub fn written_formats() -> impl Iterator<Item = &'static str> {
+    Format::ALL
+        .into_iter()
+        .filter(|format| format.is_built_in())
+        .map(Format::name)
 }
 
 /// Turns the picture upright and, where it has to fill a box that it does not cover, puts it on the
@@ -169,23 +268,23 @@ fn check_size(
     width: u32,
     height: u32,
     bytes: u64,
-    options: &Options,
+    limits: &Limits,
 ) -> Result<(), ThumbnailError> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(ThumbnailError(format!("The {name} picture has no pixels.")));
     }
-    if pixels > options.max_pixels {
+    if pixels > limits.max_pixels {
         return Err(ThumbnailError(format!(
             "The {name} picture claims {width}×{height} pixels, more than the limit of {} pixels.",
-            options.max_pixels
+            limits.max_pixels
         )));
     }
-    if bytes > options.max_memory {
+    if bytes > limits.max_memory {
         return Err(ThumbnailError(format!(
             "The {name} picture of {width}×{height} pixels needs {bytes} bytes of memory, \
              more than the limit of {} bytes.",
-            options.max_memory
+            limits.max_memory
         )));
     }
     Ok(())

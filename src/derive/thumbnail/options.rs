@@ -1,6 +1,7 @@
 //! What a thumbnail should be, and how people write that: `200x300,fit=contain,quality=90`.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 /// How a picture of other proportions goes into the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,8 +26,21 @@ pub enum Format {
     Avif,
 }
 
+impl Fit {
+    const ALL: [Self; 3] = [Self::Cover, Self::Contain, Self::Inside];
+
+    /// As it is written in a specification.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cover => "cover",
+            Self::Contain => "contain",
+            Self::Inside => "inside",
+        }
+    }
+}
+
 impl Format {
-    const ALL: [Self; 4] = [Self::Jpeg, Self::Png, Self::WebP, Self::Avif];
+    pub(super) const ALL: [Self; 4] = [Self::Jpeg, Self::Png, Self::WebP, Self::Avif];
 
     /// RFC 6838; of the thumbnail as an object.
     pub fn media_type(self) -> &'static str {
@@ -75,11 +89,6 @@ pub struct Options {
     /// Whether light is averaged instead of numbers: bright spots on dark ground keep their
     /// brightness, and it takes several times as long.
     pub linear: bool,
-    /// Pictures with more pixels than this are refused before they are decoded. It bounds the time
-    /// too, as no decoder can be interrupted.
-    pub max_pixels: u64,
-    /// Pictures that need more memory than this to be decoded are refused, bytes.
-    pub max_memory: u64,
 }
 
 impl Default for Options {
@@ -93,8 +102,45 @@ impl Default for Options {
             background: [255; 3],
             progressive: false,
             linear: false,
+        }
+    }
+}
+
+impl Options {
+    /// What tells this size from others in keys: `640x480`, `640x480-contain`, `64x64-webp`.
+    pub fn label(&self) -> String {
+        let mut label = format!("{}x{}", self.width, self.height);
+        if self.fit != Fit::Cover {
+            label.push('-');
+            label.push_str(self.fit.name());
+        }
+        if self.format != Format::Jpeg {
+            label.push('-');
+            label.push_str(self.format.name());
+        }
+        label
+    }
+}
+
+/// What a picture may cost. Only the first frame or page of one is decoded, so how many there are
+/// needs no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Pictures with more pixels than this are refused before they are decoded.
+    pub max_pixels: u64,
+    /// Pictures that need more memory than this to be decoded are refused, bytes.
+    pub max_memory: u64,
+    /// Pictures that take more processor time than this are given up. Where a decoder cannot be
+    /// interrupted, `max_pixels` bounds its time.
+    pub max_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
             max_pixels: 200_000_000,
             max_memory: 1 << 30,
+            max_time: Duration::from_secs(30),
         }
     }
 }
@@ -168,12 +214,8 @@ fn parse_size(size: &str) -> Result<(u32, u32), String> {
 }
 
 fn parse_fit(value: &str) -> Result<Fit, String> {
-    match value {
-        "cover" => Ok(Fit::Cover),
-        "contain" => Ok(Fit::Contain),
-        "inside" => Ok(Fit::Inside),
-        _ => Err(format!("fit is cover, contain or inside, not {value:?}")),
-    }
+    let fit = Fit::ALL.into_iter().find(|fit| fit.name() == value);
+    fit.ok_or_else(|| format!("fit is cover, contain or inside, not {value:?}"))
 }
 
 fn parse_quality(value: &str) -> Result<u8, String> {
@@ -232,6 +274,14 @@ mod tests {
         assert_eq!((options.fit, options.format), (Fit::Inside, Format::Png));
         assert_eq!((options.quality, options.background), (70, [16, 32, 48]));
         assert!(options.progressive && options.linear);
+    }
+
+    #[test]
+    fn labels_tell_sizes_fits_and_formats_apart() {
+        let labels = |spec: &str| spec.parse::<Options>().unwrap().label();
+        assert_eq!(labels("640x480,quality=70"), "640x480");
+        assert_eq!(labels("640x480,fit=inside"), "640x480-inside");
+        assert_eq!(labels("64x64,fit=contain,format=png"), "64x64-contain-png");
     }
 
     #[test]

@@ -120,6 +120,17 @@ fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     })
 }
 
+/// A number of 1, 2 or 4 bytes in a TIFF structure.
+pub(super) fn number(file: &[u8], little_endian: bool, at: usize, size: usize) -> Option<u64> {
+    let bytes = file.get(at..at.checked_add(size)?)?;
+    let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+    Some(if little_endian {
+        bytes.iter().rev().fold(0, add)
+    } else {
+        bytes.iter().fold(0, add)
+    })
+}
+
 /// Reads directories of a TIFF structure.
 struct Tiff<'a> {
     file: &'a [u8],
@@ -161,15 +172,8 @@ impl<'a> Tiff<'a> {
         Some(tiff.found)
     }
 
-    /// A number of 1, 2 or 4 bytes.
     fn number(&self, at: usize, size: usize) -> Option<u64> {
-        let bytes = self.file.get(at..at.checked_add(size)?)?;
-        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
-        Some(if self.little_endian {
-            bytes.iter().rev().fold(0, add)
-        } else {
-            bytes.iter().fold(0, add)
-        })
+        number(self.file, self.little_endian, at, size)
     }
 
     /// Reads the directory at `at`; returns where the next one is.
