@@ -61,11 +61,11 @@ impl Selection {
         let Some(ignores) = self.rules_of(&folder) else {
             return false;
         };
-        let is_left_out = self.filter.leaves_out(path, false)
+        let left_out = self.filter.leaves_out(path, false)
             || ignores.ignores(path, false)
             || suspect::is_unfinished(name)
-            || marker::may_be_ours(name) && self.is_marker(&folder, name);
-        !is_left_out
+            || (marker::may_be_ours(name) && self.is_marker(&folder, name));
+        !left_out
     }
 
     /// Whether what is in a folder may be delivered.

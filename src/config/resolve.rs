@@ -121,13 +121,13 @@ pub fn resolve(
     mountpoint: PathBuf,
     places: &Places,
 ) -> Result<MountSettings, ConfigError> {
-    let picture_limits = pictures::limits(&settings)?;
     let workers = workers(&settings);
     let filter = Filter::new(
         settings.include.as_deref().unwrap_or_default(),
         settings.exclude.as_deref().unwrap_or_default(),
         settings.max_size.map(Bytes::get),
     );
+    let picture_limits = pictures::limits(&settings)?;
     let journal = match settings.journal {
         Some(journal) => journal_file(&journal)?,
         None => real_path(&places.journal(&directory)),

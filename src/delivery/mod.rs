@@ -180,12 +180,12 @@ impl Delivery {
     ) -> Result<Self, JournalError> {
         let (stop, stopped) = watch::channel(false);
         remote.keep_pace(Arc::new(Pace::new(options.bwlimit, options.tps_limit)));
-        let view = journal.view()?;
         let small = gate::Gate::new(options.workers);
         let large = match options.sequential {
             true => small.clone(),
             false => gate::Gate::new(options.workers.div_ceil(4)),
         };
+        let view = journal.view()?;
         let context = Arc::new(Context {
             pictures: pictures::Pool::start(&options.pictures)
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
