@@ -103,7 +103,8 @@ impl Proxy {
                     let mut connection = std::pin::pin!(connection);
                     tokio::select! {
                         _ = &mut connection => {}
-                        _ = hung_up.changed() => {
+                        // An error: nobody is left who could ask for it.
+                        Ok(()) = hung_up.changed() => {
                             connection.as_mut().graceful_shutdown();
                             let _ = connection.await;
                         }
