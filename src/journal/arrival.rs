@@ -156,8 +156,6 @@ impl Store {
         self.arrivals.lost || !self.arrivals.lines.is_empty()
     }
 
-    /// Reads the lines that are in the table: those that the last daemon left, or that are there
-    /// after a roll-back.
     pub(super) fn find_lost_arrivals(&mut self) -> Result<(), JournalError> {
         match self.arrivals.lost {
             true => self.find_arrivals(),
@@ -165,6 +163,8 @@ impl Store {
         }
     }
 
+    /// Reads the lines that are in the table: those that the last daemon left, or that are there
+    /// after a roll-back.
     pub(super) fn find_arrivals(&mut self) -> Result<(), JournalError> {
         let lines: VecDeque<Arrival> = self
             .conn

@@ -139,6 +139,7 @@ impl Writer {
         let is_first = !store.has_arrivals();
         let result = store.transaction(|store| store.arrive(&change));
         drop(store);
+        self.fault.note(&result);
         match &result {
             Ok(()) if is_first => self.send(Op::Arrived, Durability::Committed, |_| ()),
             Ok(()) => {}
@@ -277,6 +278,7 @@ impl Loop {
     /// be done now.
     fn take_in(&mut self) -> bool {
         let taken = self.store.lock().transaction(Store::take_in);
+        self.fault.note(&taken);
         match taken {
             Ok(taken) => {
                 self.operations += taken;

@@ -32,7 +32,7 @@ pub fn run(memory: u64) -> io::Result<()> {
 }
 
 fn decode(asked: &Asked) -> Result<Decoded, String> {
-    match asked.library {
+    match asked.decoder {
         #[cfg(feature = "webp")]
         Library::WebP => webp::decode(asked),
         #[cfg(feature = "heif")]

@@ -72,7 +72,7 @@ fn request<'a>(
     order: &Order<'_>,
 ) -> Request<'a> {
     Request {
-        library,
+        decoder: library,
         size,
         max_pixels: order.limits.max_pixels,
         max_seconds: order.limits.max_time.as_secs(),

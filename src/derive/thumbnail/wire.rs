@@ -13,7 +13,7 @@ pub enum Library {
 /// A picture to be decoded.
 #[derive(Debug)]
 pub struct Request<'a> {
-    pub library: Library,
+    pub decoder: Library,
     /// The size to decode to, pixels; only of [`Library::WebP`].
     pub size: (u32, u32),
     pub max_pixels: u64,
@@ -24,7 +24,7 @@ pub struct Request<'a> {
 
 /// The same as it arrives.
 pub struct Asked {
-    pub library: Library,
+    pub decoder: Library,
     pub size: (u32, u32),
     #[cfg_attr(
         all(not(feature = "heif"), not(test)),
@@ -53,7 +53,7 @@ const MAX_REASON: u64 = 4096;
 
 pub fn send_request(to: &mut impl Write, request: &Request<'_>) -> io::Result<()> {
     let numbers = [
-        request.library as u64,
+        request.decoder as u64,
         request.size.0.into(),
         request.size.1.into(),
         request.max_pixels,
@@ -67,17 +67,17 @@ pub fn send_request(to: &mut impl Write, request: &Request<'_>) -> io::Result<()
 
 /// `None` at the end of the conversation.
 pub fn receive_request(from: &mut impl Read) -> io::Result<Option<Asked>> {
-    let [library, width, height, max_pixels, max_seconds, length] = match read_numbers(from) {
+    let [decoder, width, height, max_pixels, max_seconds, length] = match read_numbers(from) {
         Err(end) if end.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         numbers => numbers?,
     };
-    let library = match library {
+    let decoder = match decoder {
         1 => Library::WebP,
         2 => Library::Heif,
         _ => return Err(io::ErrorKind::InvalidData.into()),
     };
     Ok(Some(Asked {
-        library,
+        decoder,
         size: (narrow(width)?, narrow(height)?),
         max_pixels,
         max_seconds,
@@ -170,7 +170,7 @@ mod tests {
     fn requests_and_answers_arrive_as_they_were_sent() {
         let mut pipe = Vec::new();
         let request = Request {
-            library: Library::WebP,
+            decoder: Library::WebP,
             size: (2, 1),
             max_pixels: 10,
             max_seconds: 3,
@@ -178,7 +178,7 @@ mod tests {
         };
         send_request(&mut pipe, &request).unwrap();
         let asked = receive_request(&mut pipe.as_slice()).unwrap().unwrap();
-        assert_eq!((asked.library, asked.size), (Library::WebP, (2, 1)));
+        assert_eq!((asked.decoder, asked.size), (Library::WebP, (2, 1)));
         assert_eq!((asked.max_pixels, asked.max_seconds), (10, 3));
         assert_eq!(asked.picture, b"RIFF");
         assert!(receive_request(&mut [].as_slice()).unwrap().is_none());
