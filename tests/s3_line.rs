@@ -287,10 +287,10 @@ fn credentials_are_renewed_before_they_expire() {
         world.path("aws-config"),
         world.path("calls"),
     );
-    // The SDK renews what lasts for less than ten seconds.
+    // The SDK renews what lasts for less than five to ten seconds, by chance; the push takes over seven.
     let text = format!(
         "#!/bin/sh\necho >>'{}'\nprintf '{{\"Version\": 1, \"AccessKeyId\": \"{}\", \
-         \"SecretAccessKey\": \"{}\", \"Expiration\": \"%s\"}}' \"$(date -u -d '+12 seconds' +%Y-%m-%dT%H:%M:%SZ)\"\n",
+         \"SecretAccessKey\": \"{}\", \"Expiration\": \"%s\"}}' \"$(date -u -d '+11 seconds' +%Y-%m-%dT%H:%M:%SZ)\"\n",
         calls.display(),
         s3::ACCESS_KEY,
         s3::SECRET_KEY
@@ -304,11 +304,12 @@ fn credentials_are_renewed_before_they_expire() {
     fs::write(&config, text).unwrap();
     world.variables = vec![
         ("AWS_CONFIG_FILE", config.display().to_string()),
-        ("OUTBOXFS_TPS_LIMIT", "6".to_owned()),
+        ("OUTBOXFS_TPS_LIMIT", "4".to_owned()),
     ];
     let endpoint = format!("{}&profile=short", server.endpoint);
     let output = push(&mut world, &endpoint);
     assert!(output.status.success(), "{output:?}");
     let calls = fs::read_to_string(calls).unwrap().lines().count();
-    assert!((2..10).contains(&calls), "asked {calls} times");
+    // Not once, and not for each of the 30 files.
+    assert!((2..30).contains(&calls), "asked {calls} times");
 }
