@@ -98,7 +98,8 @@ pub async fn verify(
     options: Options,
     mut found: impl FnMut(&Finding),
 ) -> Result<Report, VerifyError> {
-    let mut index = Index::of(remote.as_ref(), &options.below).await?;
+    let folders = Artifact::folders(view.meta()?.thumbnails);
+    let mut index = Index::of(remote.as_ref(), folders, &options.below).await?;
     let mut report = Report::default();
     let mut tell = |report: &mut Report, findings: Vec<Finding>| {
         for finding in &findings {
@@ -162,6 +163,7 @@ impl Report {
         let thumbnail = Key::new(Artifact::Thumbnail, &file.path);
         let listed = index.see(&original);
         let has_thumbnail = index.see(&thumbnail).is_some();
+        index.see_further(&file.path);
         if !file.current {
             self.pending_files += 1;
             return None;
@@ -272,6 +274,7 @@ fn may_pass(error: &RemoteError) -> bool {
 
 /// The objects below a path, and which of them the journal has spoken of; sorted by key.
 struct Index {
+    folders: Vec<String>,
     below: RelPath,
     entries: Vec<Entry>,
 }
@@ -285,9 +288,13 @@ struct Entry {
 }
 
 impl Index {
-    async fn of(remote: &dyn Remote, below: &RelPath) -> Result<Self, RemoteError> {
+    async fn of(
+        remote: &dyn Remote,
+        folders: Vec<String>,
+        below: &RelPath,
+    ) -> Result<Self, RemoteError> {
         let mut entries = Vec::new();
-        each_object(remote, below, &mut |object| {
+        each_object(remote, &folders, below, &mut |object| {
             entries.push(Entry {
                 key: short(&object.key),
                 size: object.size,
@@ -298,6 +305,7 @@ impl Index {
         .await?;
         entries.sort_unstable_by_key(|entry| entry.key);
         Ok(Self {
+            folders,
             below: below.clone(),
             entries,
         })
@@ -317,13 +325,21 @@ impl Index {
         Some((entry.size, (entry.etag != 0).then_some(entry.etag)))
     }
 
+    /// A file's thumbnails of further sizes are no extra objects. Whether all are there is not known: the
+    /// journal does not say of which sizes they were made.
+    fn see_further(&mut self, path: &RelPath) {
+        for at in 2..self.folders.len() {
+            self.see(&Key::below(&self.folders[at], path));
+        }
+    }
+
     /// Lists once more, for the names: only their short forms were kept.
     async fn extras(&self, remote: &dyn Remote) -> Result<Vec<Finding>, RemoteError> {
         let mut extras = Vec::new();
         if self.entries.iter().all(|entry| entry.seen) {
             return Ok(extras);
         }
-        each_object(remote, &self.below, &mut |object| {
+        each_object(remote, &self.folders, &self.below, &mut |object| {
             let at = self.find(&object.key);
             if at.is_some_and(|at| !self.entries[at].seen) {
                 extras.push(Finding::Extra {
@@ -339,11 +355,12 @@ impl Index {
 
 async fn each_object(
     remote: &dyn Remote,
+    folders: &[String],
     below: &RelPath,
     each: &mut (dyn FnMut(Listed) + Send),
 ) -> Result<(), RemoteError> {
-    for artifact in [Artifact::Original, Artifact::Thumbnail] {
-        let prefix = crate::push::prefix(artifact, below);
+    for folder in folders {
+        let prefix = crate::push::prefix(folder, below);
         let within = |key: &str| match key.strip_prefix(&prefix) {
             Some(rest) => below.is_root() || rest.is_empty() || rest.starts_with('/'),
             None => false,

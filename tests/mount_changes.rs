@@ -244,6 +244,23 @@ fn what_is_written_on_after_a_sync_is_known_to_be_open() {
 }
 
 #[test]
+fn what_was_opened_and_left_alone_is_known_to_be_closed() {
+    in_every_mode(|m| {
+        write(m, "a", b"content");
+        for reads_too in [false, true] {
+            let mut options = OpenOptions::new();
+            let writer = options.read(reads_too).write(true);
+            let writer = writer.open(m.path("a")).unwrap();
+            let reader = File::open(m.path("a")).unwrap();
+            eventually("the journal knows that it is open", || m.is_open("a"));
+            drop(writer);
+            drop(reader);
+            eventually("the journal knows that it is closed", || !m.is_open("a"));
+        }
+    });
+}
+
+#[test]
 fn a_link_that_nobody_has_looked_at_hears_of_changes() {
     in_every_mode(|m| {
         write(m, "a", b"one");

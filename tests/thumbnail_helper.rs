@@ -117,6 +117,7 @@ fn a_decoder_that_crashes_costs_its_picture_only() {
     for (commands, why) in [
         ("kill -SEGV $$", "crashed (signal 11)"),
         ("kill -XCPU $$", "longer than the limit"),
+        ("kill -ALRM $$", "longer than the limit"),
         (
             "head -c 1000 /dev/zero | tr '\\0' '\\377'",
             "without an answer",

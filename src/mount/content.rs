@@ -305,9 +305,6 @@ impl OutboxFs {
                 self.report_late(&file.inode);
                 self.handles.rests(&file.inode);
             }
-            if last_writer && last {
-                self.report_rest(&file.inode);
-            }
             if last {
                 let inode = file.inode.clone();
                 drop(file);
@@ -325,9 +322,9 @@ impl OutboxFs {
         }
     }
 
-    /// Takes the note back that a file is being written, if it was not, and cannot be.
-    fn report_rest(&self, inode: &OpenInode) {
-        if !inode.is_announced() || inode.may_be_mapped() {
+    /// Takes the note back that a file is being written, if it was not; nobody can write it any more.
+    pub fn report_rest(&self, inode: &OpenInode) {
+        if !inode.is_announced() {
             return;
         }
         let _names = self.journal.names().read();

@@ -273,7 +273,7 @@ impl OpenInode {
             number: self.number,
             fd: reopen(&self.fd, OFlags::RDONLY)?,
             io: Mutex::new(Io::Undecided),
-            announced: AtomicBool::new(false),
+            announced: AtomicBool::new(self.is_announced()),
             mappable: AtomicBool::new(true),
             reported: AtomicBool::new(self.was_reported()),
             set_id: self.set_id,

@@ -123,7 +123,10 @@ impl OutboxFs {
     pub fn watch(&self, inode: Arc<OpenInode>) {
         let node = inode.node;
         let passes_through = matches!(*inode.io.lock(), Io::Passthrough(_));
-        if !inode.may_be_mapped() || !passes_through || !self.backing.nodes.pin(node) {
+        if !inode.may_be_mapped() || !passes_through {
+            return self.report_rest(&inode);
+        }
+        if !self.backing.nodes.pin(node) {
             return;
         }
         // What we hold open for writing ourselves looks like a mapping.
@@ -135,6 +138,7 @@ impl OutboxFs {
             }
         };
         if is_open_for_writing(&inode.fd) == Some(false) {
+            self.report_rest(&inode);
             return self.backing.nodes.forget(node, 1);
         }
         self.add_watched(Watched {
@@ -163,6 +167,7 @@ impl OutboxFs {
         let open_again = self.handles.has_writers(file.inode.node);
         let go_on = open_again || self.report_mapped(&mut file);
         if !go_on {
+            self.report_rest(&file.inode);
             return self.backing.nodes.forget(file.inode.node, 1);
         }
         file.due = Instant::now() + file.pause;

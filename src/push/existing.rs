@@ -28,8 +28,10 @@ const CHUNK: usize = 1 << 20;
 pub struct SkipExisting {
     remote: Arc<dyn Remote>,
     events: Arc<Events>,
-    /// What the listing is of: everything, or a folder.
+    /// What the listing is of: everything, or a folder,
     below: RelPath,
+    /// in each of these, which keys begin with.
+    folders: Vec<String>,
     /// Files that were delivered before this push: their number is about that of the objects.
     delivered: u64,
     puts: AtomicU64,
@@ -57,12 +59,14 @@ impl SkipExisting {
         remote: Arc<dyn Remote>,
         events: Arc<Events>,
         below: RelPath,
+        folders: Vec<String>,
         delivered: u64,
     ) -> Self {
         Self {
             remote,
             events,
             below,
+            folders,
             delivered,
             puts: AtomicU64::new(0),
             index: OnceCell::new(),
@@ -103,8 +107,8 @@ impl SkipExisting {
 
     async fn list(&self) -> Index {
         let index = Index::default();
-        for artifact in [Artifact::Original, Artifact::Thumbnail] {
-            let prefix = prefix(artifact, &self.below);
+        for folder in &self.folders {
+            let prefix = prefix(folder, &self.below);
             let each = &mut |object: Listed| index.0.lock().push(Entry::of(&object));
             if let Err(error) = self.remote.list(&prefix, each).await {
                 // Credentials that may write and not list are a sensible thing to have.
@@ -118,11 +122,11 @@ impl SkipExisting {
     }
 }
 
-/// The keys of an artifact of all files below a folder, or of one file.
-pub fn prefix(artifact: Artifact, below: &RelPath) -> String {
+/// What the keys in a folder of the remote begin with, of all files below a folder here, or of one file.
+pub fn prefix(folder: &str, below: &RelPath) -> String {
     match below.is_root() {
-        true => format!("{}/", artifact.folder()),
-        false => Key::new(artifact, below).to_string(),
+        true => format!("{folder}/"),
+        false => Key::below(folder, below).to_string(),
     }
 }
 

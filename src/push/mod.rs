@@ -29,7 +29,7 @@ use crate::daemon::{
 use crate::delivery::{Delivery, Drained, Observer};
 use crate::journal::{self, Journal, JournalError};
 use crate::path::RelPath;
-use crate::remote::{self, Remote};
+use crate::remote::{self, Artifact, Remote};
 use crate::rows::{self, RowSink};
 use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
@@ -339,13 +339,13 @@ impl Places {
         let Some(below) = skip_existing else {
             return Ok(self.remote.clone());
         };
-        let totals = journal.view().and_then(|view| view.totals());
-        let delivered = totals.map_err(failed)?.delivered_files;
+        let view = journal.view().map_err(failed)?;
         Ok(Arc::new(existing::SkipExisting::new(
             self.remote.clone(),
             events.clone(),
             below,
-            delivered,
+            Artifact::folders(view.meta().map_err(failed)?.thumbnails),
+            view.totals().map_err(failed)?.delivered_files,
         )))
     }
 }

@@ -19,6 +19,14 @@ impl Artifact {
             Self::Thumbnail => "thumbnail",
         }
     }
+
+    /// The first components of all keys, where thumbnails of further sizes have these folders.
+    pub fn folders(further: Vec<String>) -> Vec<String> {
+        let mut folders = vec![Self::Original.folder().to_owned()];
+        folders.push(Self::Thumbnail.folder().to_owned());
+        folders.extend(further);
+        folders
+    }
 }
 
 /// The name of an object below the remote's prefix: `original/<path>` or `thumbnail/<path>`.

@@ -17,7 +17,10 @@ fn verify_finds_what_is_missing_different_and_extra() {
             push.write(name, &format!("the content of {name}"));
         }
         make_picture(&push.tree().join("p.png"), 20, 20);
-        push.push("pictures", &[]);
+        push.push(
+            "pictures",
+            &["--thumbnail", "200x300", "--thumbnail", "64x64"],
+        );
         assert_says(&push.run_verify(&[]), &["7 files", "as delivered"]);
         push.write("waiting", "not delivered");
         push.push("pictures", &["--scan-only"]);
@@ -37,6 +40,9 @@ fn verify_finds_what_is_missing_different_and_extra() {
             ] {
                 remote.put(put(name, content)).await.unwrap();
             }
+            let mut further = put("gone.png", "x");
+            further.key = Key::below("thumbnail-64x64", &path("gone.png"));
+            remote.put(further).await.unwrap();
         });
         for more in [&["--json"][..], &["--json", "--full"]] {
             let output = push.verify("pictures", more);
@@ -54,6 +60,7 @@ fn verify_finds_what_is_missing_different_and_extra() {
                     "different original/other",
                     "different original/shorter",
                     "extra original/in/extra",
+                    "extra thumbnail-64x64/gone.png",
                     "missing original/missing",
                     "missing thumbnail/p.png"
                 ]

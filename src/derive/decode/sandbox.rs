@@ -66,6 +66,14 @@ pub(super) fn allow_seconds(seconds: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// The kernel ends the process (SIGALRM) when so many seconds have gone by, whether it worked or slept:
+/// threads of a decoder may wait for each other for ever. 0 for no limit.
+pub(super) fn end_after(seconds: u64) {
+    let seconds = libc::c_uint::try_from(seconds).unwrap_or(libc::c_uint::MAX);
+    // SAFETY: takes a number and touches no memory.
+    unsafe { libc::alarm(seconds) };
+}
+
 fn limit(value: u64) -> Rlimit {
     Rlimit {
         current: Some(value),
@@ -73,7 +81,7 @@ fn limit(value: u64) -> Rlimit {
     }
 }
 
-/// Memory, threads (libde265 and dav1d start some), the clock, the two pipes, and ending.
+/// Memory, threads (libde265 and dav1d start some), the clock and its alarm, the two pipes, and ending.
 const CALLS: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -96,6 +104,7 @@ const CALLS: &[i64] = &[
     libc::SYS_getrandom,
     libc::SYS_prlimit64,
     libc::SYS_prctl,
+    libc::SYS_setitimer,
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_tgkill,

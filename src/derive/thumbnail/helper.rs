@@ -112,7 +112,7 @@ impl Process {
 
 fn ended(status: ExitStatus, error: &io::Error) -> String {
     match status.signal() {
-        Some(libc::SIGXCPU) => TOO_SLOW.to_owned(),
+        Some(libc::SIGXCPU | libc::SIGALRM) => TOO_SLOW.to_owned(),
         Some(libc::SIGKILL) | None => format!("its decoder ended without an answer ({error})"),
         Some(signal) => {
             format!("its decoder crashed (signal {signal}); the file is probably damaged")
