@@ -211,6 +211,49 @@ fn when_the_journals_disk_is_full_close_says_so() {
     rig.unmount();
 }
 
+/// Real errors of a disk: what the journal's cannot keep must not be called durable.
+#[test]
+fn when_the_journals_disk_fails_fsync_says_so() {
+    let Some(rig) = Rig::new() else { return };
+    let state = rig.world.path("state");
+    fs::create_dir(&state).unwrap();
+    let Some(disk) = Disk::that_can_break(&state, 32) else {
+        return;
+    };
+    rig.mount();
+    let write_and_sync = |name: &str| {
+        let mut file = File::create(rig.pictures().join(name))?;
+        file.write_all(name.as_bytes())?;
+        file.sync_all()
+    };
+    write_and_sync("before").unwrap();
+    rig.delivered_all();
+
+    disk.break_down();
+    let mut synced = vec!["before".to_owned()];
+    let refused = (0..5_000).find_map(|number| {
+        let name = format!("{number}");
+        match write_and_sync(&name) {
+            Ok(()) => synced.push(name),
+            Err(error) => return Some(error),
+        }
+        None
+    });
+    let refused = refused.expect("the broken disk keeps everything");
+    assert_eq!(refused.raw_os_error(), Some(libc::EIO), "{refused}");
+    // The daemon lives, and says it.
+    let said = rig.snapshot().unwrap().journal_error;
+    assert!(said.is_some(), "nothing is said of the error");
+
+    disk.repair();
+    eventually("it works again", || write_and_sync("again").is_ok());
+    assert_arrived(&rig);
+    for name in synced {
+        assert_eq!(rig.delivered(&name), name.as_bytes());
+    }
+    rig.unmount();
+}
+
 /// Takes all the room that there is.
 fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();

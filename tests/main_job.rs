@@ -15,6 +15,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rig::{Rig, eventually};
 use tree::{contents, make_picture};
@@ -463,30 +464,43 @@ async fn an_absent_remote_is_not_the_writers_problem() {
         "s3://{}/p?endpoint=http://{address}&region=us-east-1",
         s3::BUCKET
     );
-    rig.mount_to(&url, &[]);
-    for number in 0..200 {
-        fs::write(
-            rig.pictures().join(format!("{number}")),
-            format!("content {number}"),
-        )
-        .unwrap();
-    }
-    eventually("status says what is wrong", || {
-        rig.snapshot()
-            .is_some_and(|now| now.remote_error.is_some() && now.queued_files == 200)
-    });
-    assert_eq!(
-        rig.snapshot().unwrap().failed_files,
-        0,
-        "no attempts are used up"
-    );
+    // A file whose first attempt fails is failed.
+    rig.mount_to(&url, &["--max-retries", "0"]);
+    let write = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let file = rig.pictures().join(format!("{number}"));
+            fs::write(file, format!("content {number}")).unwrap();
+        }
+    };
+    let assert_waiting = || {
+        eventually("status says what is wrong", || {
+            rig.snapshot()
+                .is_some_and(|now| now.remote_error.is_some() && now.queued_files == 200)
+        });
+        // Longer than the pauses between attempts.
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(rig.snapshot().unwrap().failed_files, 0);
+        let journal = rusqlite::Connection::open(rig.journal()).unwrap();
+        let attempts = "SELECT sum(attempts) FROM work";
+        let attempts: i64 = journal.query_row(attempts, [], |row| row.get(0)).unwrap();
+        assert_eq!(attempts, 0, "attempts are used up");
+    };
+    write(0..200);
+    assert_waiting();
     let server = s3::Server::in_process_on(TcpListener::bind(address).unwrap());
     rig.delivered_all();
     assert_eq!(rig.snapshot().unwrap().remote_error, None);
-    assert_eq!(
-        object(&server, "p/original/199").await.unwrap(),
-        b"content 199"
-    );
+    let last = object(&server, "p/original/199").await.unwrap();
+    assert_eq!(last, b"content 199");
+
+    // It goes away while it is in use.
+    drop(server);
+    write(200..400);
+    assert_waiting();
+    let server = s3::Server::in_process_on(TcpListener::bind(address).unwrap());
+    rig.delivered_all();
+    let last = object(&server, "p/original/399").await.unwrap();
+    assert_eq!(last, b"content 399");
     rig.unmount();
 }
 

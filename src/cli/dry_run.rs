@@ -1,4 +1,5 @@
-//! `outboxfs push --dry-run`: what would be sent, how much, and why. Changes nothing.
+//! `outboxfs push --dry-run`: what would be sent, how much, and why, and what would be deleted. Changes
+//! nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -54,6 +55,8 @@ pub fn run(
     let mut plan = Plan {
         view,
         json,
+        deletes: settings.sync_deletes,
+        deletions: 0,
         reasons: BTreeMap::new(),
         files: 0,
         bytes: 0,
@@ -81,6 +84,9 @@ pub fn run(
 struct Plan {
     view: Option<View>,
     json: bool,
+    /// Whether what is gone here would be deleted there, and of how many files.
+    deletes: bool,
+    deletions: u64,
     /// Files by why they would be sent.
     reasons: BTreeMap<&'static str, u64>,
     files: u64,
@@ -96,6 +102,9 @@ enum Line<'a> {
         bytes: u64,
         reason: &'a str,
     },
+    WouldDelete {
+        path: &'a str,
+    },
     Failed {
         path: &'a str,
         error: &'a str,
@@ -106,6 +115,7 @@ enum Line<'a> {
         complete: bool,
         would_send_files: u64,
         would_send_bytes: u64,
+        would_delete_files: u64,
         unreadable: u64,
     },
 }
@@ -131,6 +141,7 @@ impl Plan {
                 complete: self.unreadable == 0,
                 would_send_files: self.files,
                 would_send_bytes: self.bytes,
+                would_delete_files: self.deletions,
                 unreadable: self.unreadable,
             });
         }
@@ -143,11 +154,32 @@ impl Plan {
             true => String::new(),
             false => format!(": {}", reasons.join(", ")),
         };
+        let deletions = match self.deletions {
+            0 => String::new(),
+            count => format!("; would delete {}", counted(count, "file")),
+        };
         say(&format!(
-            "would send {} ({}){why}\n",
+            "would send {} ({}){why}{deletions}\n",
             counted(self.files, "file"),
             DecimalBytes(self.bytes)
         ));
+    }
+
+    /// A file that is not there any more, if the remote has it.
+    fn would_delete(&mut self, path: &RelPath) -> Result<(), JournalError> {
+        let mut is_there = false;
+        if let Some(view) = &self.view {
+            view.each_proved(path, |file| is_there = file.delivered)?;
+        }
+        if is_there {
+            self.deletions += 1;
+            let path = path_text(path);
+            match self.json {
+                true => say_json(&Line::WouldDelete { path: &path }),
+                false => say(&format!("{path}\tdeleted\n")),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -171,16 +203,19 @@ impl Findings for Plan {
         Ok(self.known(folder)?.remove(name))
     }
 
-    /// What is gone is not sent.
-    fn known_folders(&mut self, _folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError> {
-        Ok(Vec::new())
+    /// Of use to find those that are gone: nothing in these is sent.
+    fn known_folders(&mut self, folder: &RelPath) -> Result<Vec<Vec<u8>>, JournalError> {
+        match &self.view {
+            Some(view) if self.deletes => view.known_folders(folder),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn differs(
         &mut self,
         folder: &RelPath,
         found: Vec<Different>,
-        _missing: Vec<Vec<u8>>,
+        missing: Vec<Vec<u8>>,
     ) -> Result<(), JournalError> {
         let waiting = match &self.view {
             Some(view) => view.waiting_files(folder)?,
@@ -195,6 +230,11 @@ impl Findings for Plan {
                 None => "changed",
             };
             self.would_send(&folder.join(name), stat.size, reason);
+        }
+        if self.deletes {
+            for name in missing {
+                self.would_delete(&folder.join(&name))?;
+            }
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use crate::path::RelPath;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
     pub path: RelPath,
+    /// Whether the remote has any version of it.
+    pub delivered: bool,
     /// Whether the remote has its last version; if not, the rest says nothing.
     pub current: bool,
     pub size: u64,
@@ -33,8 +35,7 @@ const BELOW: &str = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
                      SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
 
 /// The columns of [`proved`].
-const PROVED: &str =
-    "name, size, hash, etag, thumbnail = 1, delivered = version AND hash IS NOT NULL";
+const PROVED: &str = "name, size, hash, etag, thumbnail = 1, delivered = version AND hash IS NOT NULL, delivered > 0";
 
 fn proved(folder: &RelPath, row: &Row<'_>) -> Result<Proved, JournalError> {
     Ok(Proved {
@@ -44,6 +45,7 @@ fn proved(folder: &RelPath, row: &Row<'_>) -> Result<Proved, JournalError> {
         etag: row.get(3)?,
         thumbnail: row.get(4)?,
         current: row.get(5)?,
+        delivered: row.get(6)?,
     })
 }
 

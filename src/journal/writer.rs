@@ -7,6 +7,7 @@
 //! [`BACKLOG`]; checkpoint requests, bounded by one. The store is locked by whoever writes, never
 //! while anything is waited for but the disk.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -303,6 +304,20 @@ impl Loop {
             // the log's beginning.
             let _ = checkpoint_once(&self.store.lock().conn);
         }
+        if self.fault.is_to_be_tried() {
+            let _ = self.make_sure_of_log();
+        }
+    }
+
+    /// After a sync has failed: brings all of the log into the database, syncs that, and begins the log
+    /// anew.
+    fn make_sure_of_log(&self) -> Result<(), JournalError> {
+        let sure = self.store.lock().checkpoint_all(&self.path);
+        match &sure {
+            Ok(()) => self.fault.trust_log(),
+            Err(error) => self.fault.doubt_log(error),
+        }
+        sure
     }
 
     fn transact<'a>(
@@ -310,6 +325,9 @@ impl Loop {
         ops: impl Iterator<Item = &'a Op>,
         synced: bool,
     ) -> Result<Vec<Answer>, JournalError> {
+        if synced && self.fault.doubts_log() {
+            self.make_sure_of_log()?;
+        }
         let mut store = self.store.lock();
         if synced {
             // Outside of a transaction; a commit then syncs the WAL with all that is in it.
@@ -320,6 +338,9 @@ impl Loop {
             store.conn.pragma_update(None, "synchronous", "NORMAL")?;
         }
         self.fault.note(&result);
+        if synced && let Err(error) = &result {
+            self.fault.doubt_log(error);
+        }
         result
     }
 
@@ -516,6 +537,23 @@ fn checkpoint(path: &Path, due: &Receiver<()>, log_is_long: &AtomicBool) {
             Ok(pages) => log_is_long.store(pages > LONGEST_LOG, Ordering::Relaxed),
             Err(error) => tracing::warn!(%error, "a checkpoint of the journal failed"),
         }
+    }
+}
+
+impl Store {
+    /// Brings all of the write-ahead log into the database and syncs both.
+    fn checkpoint_all(&mut self, path: &Path) -> Result<(), JournalError> {
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy: bool = self.conn.query_row(checkpoint, [], |row| row.get(0))?;
+        if busy {
+            let why = "somebody reads the journal, so that its log cannot be made sure of";
+            return Err(JournalError::Sqlite(why.to_owned()));
+        }
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        // An old one must not come back with a power cut.
+        let synced = File::open(log).and_then(|log| log.sync_all());
+        synced.map_err(|error| JournalError::Sqlite(format!("its log cannot be synced: {error}")))
     }
 }
 

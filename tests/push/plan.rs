@@ -55,6 +55,23 @@ fn a_dry_run_says_what_and_why_and_changes_nothing() {
         expected.map(|(path, why)| (path, why.to_owned())).into()
     );
     assert_eq!(push.objects(), ["a/new", "b"]);
+
+    // What was never delivered, and is gone, would not be deleted.
+    push.push("pictures", &[]);
+    push.write("d", "never delivered");
+    push.push("pictures", &["--scan-only"]);
+    fs::remove_file(push.tree().join("d")).unwrap();
+    fs::remove_file(push.tree().join("b")).unwrap();
+    fs::remove_dir_all(push.tree().join("a")).unwrap();
+    let text = push.push("pictures", &["--dry-run"]);
+    assert_eq!(text, "would send 0 files (0 B)\n");
+    let text = push.push("pictures", &["--dry-run", "--sync-deletes"]);
+    let expected = "b\tdeleted\na/new\tdeleted\nwould send 0 files (0 B); would delete 2 files\n";
+    assert_eq!(text, expected);
+    let events = push.events("pictures", &["--dry-run", "--sync-deletes"], 0);
+    let deleted = of_kind(&events, "would_delete", "event");
+    assert_eq!(deleted.into_keys().collect::<Vec<_>>(), ["a/new", "b"]);
+    assert_eq!(push.objects(), ["a/new", "b", "c"]);
 }
 
 #[test]
