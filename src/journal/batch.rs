@@ -113,9 +113,10 @@ impl Store {
         Ok(self
             .conn
             .prepare_cached(
-                "SELECT queued_files + queued_rows * has_rows = 0 AND NOT EXISTS (SELECT 1 FROM arrival)
+                "SELECT queued_files + (folder.queued_rows + total.queued_rows) * has_rows = 0
+                     AND NOT EXISTS (SELECT 1 FROM arrival)
                      AND NOT EXISTS (SELECT 1 FROM expansion) AND NOT EXISTS (SELECT 1 FROM scan)
-                 FROM total, meta",
+                 FROM folder, total, meta WHERE folder.id = 1",
             )?
             .query_row([], |row| row.get(0))?)
     }

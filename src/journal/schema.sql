@@ -59,6 +59,18 @@ CREATE TABLE folder (
     row_attempts  INTEGER NOT NULL DEFAULT 0,
     row_error     TEXT,
     row_failed_at INTEGER,
+    -- Totals of all from this folder on down, so that what is below any folder is known without counting.
+    -- Written by journal/tally.rs alone, from what the triggers below note, before each commit.
+    files         INTEGER NOT NULL DEFAULT 0,       -- all; delivered = files - queued - failed - suspect
+    bytes         INTEGER NOT NULL DEFAULT 0,
+    queued_files  INTEGER NOT NULL DEFAULT 0,       -- queued or claimed
+    queued_bytes  INTEGER NOT NULL DEFAULT 0,
+    failed_files  INTEGER NOT NULL DEFAULT 0,
+    failed_bytes  INTEGER NOT NULL DEFAULT 0,
+    suspect_files INTEGER NOT NULL DEFAULT 0,
+    suspect_bytes INTEGER NOT NULL DEFAULT 0,
+    queued_rows   INTEGER NOT NULL DEFAULT 0,
+    failed_rows   INTEGER NOT NULL DEFAULT 0,
     UNIQUE (parent_id, name)
 );
 CREATE INDEX folder_row_due ON folder (row_due) WHERE row_state = 1;
@@ -276,19 +288,26 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1000.0, 'unixepoch') AS created_at
 FROM batch, now;
 
--- Totals for status, kept by the triggers below: never counted. One row.
-CREATE TABLE total (
-    one           INTEGER PRIMARY KEY CHECK (one = 1),
-    files         INTEGER NOT NULL DEFAULT 0,   -- all files; delivered = files - queued - failed - suspect
+-- What has come to the totals of folders and is not in them yet: empty between transactions.
+CREATE TABLE tally (
+    folder_id     INTEGER NOT NULL,
+    files         INTEGER NOT NULL DEFAULT 0,
     bytes         INTEGER NOT NULL DEFAULT 0,
-    queued_files  INTEGER NOT NULL DEFAULT 0,   -- queued or claimed
+    queued_files  INTEGER NOT NULL DEFAULT 0,
     queued_bytes  INTEGER NOT NULL DEFAULT 0,
     failed_files  INTEGER NOT NULL DEFAULT 0,
     failed_bytes  INTEGER NOT NULL DEFAULT 0,
     suspect_files INTEGER NOT NULL DEFAULT 0,
     suspect_bytes INTEGER NOT NULL DEFAULT 0,
     queued_rows   INTEGER NOT NULL DEFAULT 0,
-    failed_rows   INTEGER NOT NULL DEFAULT 0,
+    failed_rows   INTEGER NOT NULL DEFAULT 0
+);
+
+-- Totals of what is of no folder any more, kept by the triggers below: never counted. One row.
+CREATE TABLE total (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    queued_rows INTEGER NOT NULL DEFAULT 0,     -- of folders that are gone
+    failed_rows INTEGER NOT NULL DEFAULT 0,
     -- Paths whose objects can be deleted now; those that wait for something else are not counted.
     queued_deletions INTEGER NOT NULL DEFAULT 0,
     failed_deletions INTEGER NOT NULL DEFAULT 0
@@ -298,52 +317,40 @@ INSERT INTO folder (id, parent_id, name, created_at)
 VALUES (1, NULL, x'', CAST(unixepoch('subsec') * 1000 AS INTEGER));
 
 CREATE TRIGGER file_added AFTER INSERT ON file BEGIN
-    UPDATE total SET files = files + 1, bytes = bytes + new.size;
+    INSERT INTO tally (folder_id, files, bytes) VALUES (new.folder_id, 1, new.size);
 END;
 CREATE TRIGGER file_removed AFTER DELETE ON file BEGIN
-    UPDATE total SET files = files - 1, bytes = bytes - old.size;
+    INSERT INTO tally (folder_id, files, bytes) VALUES (old.folder_id, -1, -old.size);
 END;
-CREATE TRIGGER file_resized AFTER UPDATE OF size ON file WHEN new.size <> old.size BEGIN
-    UPDATE total SET bytes = bytes + new.size - old.size;
+CREATE TRIGGER file_changed AFTER UPDATE OF size, folder_id ON file
+WHEN new.size <> old.size OR new.folder_id <> old.folder_id BEGIN
+    INSERT INTO tally (folder_id, files, bytes)
+    VALUES (old.folder_id, -1, -old.size), (new.folder_id, 1, new.size);
 END;
 CREATE TRIGGER work_added AFTER INSERT ON work BEGIN
-    UPDATE total SET
-        queued_files  = queued_files  + (new.state < 2),
-        queued_bytes  = queued_bytes  + (new.state < 2) * new.size,
-        failed_files  = failed_files  + (new.state = 2),
-        failed_bytes  = failed_bytes  + (new.state = 2) * new.size,
-        suspect_files = suspect_files + (new.state = 3),
-        suspect_bytes = suspect_bytes + (new.state = 3) * new.size;
+    INSERT INTO tally (folder_id, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files, suspect_bytes)
+    VALUES (new.folder_id, new.state < 2, (new.state < 2) * new.size, new.state = 2, (new.state = 2) * new.size,
+        new.state = 3, (new.state = 3) * new.size);
 END;
 CREATE TRIGGER work_removed AFTER DELETE ON work BEGIN
-    UPDATE total SET
-        queued_files  = queued_files  - (old.state < 2),
-        queued_bytes  = queued_bytes  - (old.state < 2) * old.size,
-        failed_files  = failed_files  - (old.state = 2),
-        failed_bytes  = failed_bytes  - (old.state = 2) * old.size,
-        suspect_files = suspect_files - (old.state = 3),
-        suspect_bytes = suspect_bytes - (old.state = 3) * old.size;
+    INSERT INTO tally (folder_id, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files, suspect_bytes)
+    VALUES (old.folder_id, -(old.state < 2), -(old.state < 2) * old.size, -(old.state = 2),
+        -(old.state = 2) * old.size, -(old.state = 3), -(old.state = 3) * old.size);
 END;
-CREATE TRIGGER work_moved AFTER UPDATE OF state, size ON work
-WHEN new.size <> old.size OR (new.state <> old.state AND max(new.state, old.state) > 1) BEGIN
-    UPDATE total SET
-        queued_files  = queued_files  + (new.state < 2) - (old.state < 2),
-        queued_bytes  = queued_bytes  + (new.state < 2) * new.size - (old.state < 2) * old.size,
-        failed_files  = failed_files  + (new.state = 2) - (old.state = 2),
-        failed_bytes  = failed_bytes  + (new.state = 2) * new.size - (old.state = 2) * old.size,
-        suspect_files = suspect_files + (new.state = 3) - (old.state = 3),
-        suspect_bytes = suspect_bytes + (new.state = 3) * new.size - (old.state = 3) * old.size;
+CREATE TRIGGER work_moved AFTER UPDATE OF state, size, folder_id ON work
+WHEN new.size <> old.size OR new.folder_id <> old.folder_id
+    OR (new.state <> old.state AND max(new.state, old.state) > 1) BEGIN
+    INSERT INTO tally (folder_id, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files, suspect_bytes)
+    VALUES
+        (old.folder_id, -(old.state < 2), -(old.state < 2) * old.size, -(old.state = 2),
+            -(old.state = 2) * old.size, -(old.state = 3), -(old.state = 3) * old.size),
+        (new.folder_id, new.state < 2, (new.state < 2) * new.size, new.state = 2, (new.state = 2) * new.size,
+            new.state = 3, (new.state = 3) * new.size);
 END;
 CREATE TRIGGER folder_row_moved AFTER UPDATE OF row_state ON folder
 WHEN new.row_state <> old.row_state BEGIN
-    UPDATE total SET
-        queued_rows = queued_rows + (new.row_state IN (1, 3)) - (old.row_state IN (1, 3)),
-        failed_rows = failed_rows + (new.row_state = 2) - (old.row_state = 2);
-END;
-CREATE TRIGGER folder_removed AFTER DELETE ON folder WHEN old.row_state <> 0 BEGIN
-    UPDATE total SET
-        queued_rows = queued_rows - (old.row_state IN (1, 3)),
-        failed_rows = failed_rows - (old.row_state = 2);
+    INSERT INTO tally (folder_id, queued_rows, failed_rows)
+    VALUES (new.id, (new.row_state IN (1, 3)) - (old.row_state IN (1, 3)), (new.row_state = 2) - (old.row_state = 2));
 END;
 CREATE TRIGGER gone_row_added AFTER INSERT ON gone_row BEGIN
     UPDATE total SET

@@ -42,6 +42,8 @@ pub(super) struct Store {
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
     /// Folder paths by id, likewise.
     pub(super) folder_paths: HashMap<i64, crate::path::RelPath>,
+    /// What folders lie in, by id, likewise.
+    pub(super) folder_parents: HashMap<i64, Option<i64>>,
     /// As in `meta`.
     pub(super) crashed_at: Option<i64>,
     pub(super) rebuilding: bool,
@@ -100,6 +102,7 @@ impl Store {
             share: Share::default(),
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
+            folder_parents: HashMap::new(),
             crashed_at: None,
             rebuilding: false,
         };
@@ -142,6 +145,7 @@ impl Store {
         self.prepare_strays()?;
         self.prepare_priority()?;
         self.remember_thumbnails(&options.thumbnails)?;
+        self.transaction(Store::tally)?;
         self.conn.set_prepared_statement_cache_capacity(160);
         Ok(())
     }
@@ -219,6 +223,7 @@ impl Store {
     pub(super) fn forget_folders(&mut self) {
         self.folder_ids.clear();
         self.folder_paths.clear();
+        self.folder_parents.clear();
     }
 
     /// After a roll-back: what is in memory may not be so.

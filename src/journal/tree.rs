@@ -102,6 +102,12 @@ impl Store {
                 "{below} DELETE FROM file WHERE folder_id IN below"
             ))?
             .execute([id])?;
+        self.conn
+            .prepare_cached(&format!(
+                "{below} UPDATE folder SET row_state = 0 WHERE id IN below AND row_state <> 0"
+            ))?
+            .execute([id])?;
+        self.tally()?;
         loop {
             // Leaves first: a folder refers to its parent.
             let gone = self
@@ -146,10 +152,12 @@ impl Store {
         parent_id: i64,
         name: &[u8],
     ) -> Result<(), JournalError> {
+        self.tally_leaving(id)?;
         self.conn
             .prepare_cached("UPDATE folder SET parent_id = ?, name = ? WHERE id = ?")?
             .execute(params![parent_id, name, id])?;
         self.forget_folders();
+        self.tally_arrived(id)?;
         Ok(())
     }
 

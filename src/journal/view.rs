@@ -16,39 +16,6 @@ pub struct View {
     pub(super) conn: Connection,
 }
 
-/// The totals that the journal keeps; see `schema.sql`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub queued_files: u64,
-    pub queued_bytes: u64,
-    pub delivered_files: u64,
-    pub delivered_bytes: u64,
-    pub failed_files: u64,
-    pub suspect_files: u64,
-    pub queued_rows: u64,
-    pub failed_rows: u64,
-    /// Paths whose objects are to be deleted.
-    pub queued_deletions: u64,
-    pub failed_deletions: u64,
-    /// Whether a scan is going on, and whether there are renamed folders whose files have still to
-    /// be queued: while it is so, the queue is not all there is to do.
-    pub scanning: bool,
-    pub expanding: bool,
-    /// Nothing is delivered until somebody says so.
-    pub paused: bool,
-}
-
-impl Totals {
-    /// Nothing is left to do by itself.
-    pub fn is_drained(&self) -> bool {
-        self.queued_files == 0
-            && self.queued_rows == 0
-            && self.queued_deletions == 0
-            && !self.scanning
-            && !self.expanding
-    }
-}
-
 /// Whose journal it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -171,7 +138,7 @@ impl View {
     /// Whether files are recorded, of another directory than that with this inode number.
     pub fn has_files_of_another(&self, inode: u64) -> Result<bool, JournalError> {
         Ok(self.conn.query_row(
-            "SELECT inode <> ? AND files > 0 FROM meta, total",
+            "SELECT meta.inode <> ? AND files > 0 FROM meta, folder WHERE folder.id = 1",
             [inode as i64],
             |row| row.get(0),
         )?)
@@ -183,42 +150,6 @@ impl View {
             .conn
             .prepare_cached("SELECT replaces FROM meta")?
             .query_row([], |row| row.get(0))?)
-    }
-
-    /// In constant time. What was written down just now counts as queued; if it was delivered before,
-    /// it still counts as that too, for the moment.
-    pub fn totals(&self) -> Result<Totals, JournalError> {
-        Ok(self
-            .conn
-            .prepare_cached(
-                "SELECT files, bytes, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files,
-                     suspect_bytes, queued_rows * has_rows, failed_rows * has_rows, EXISTS (SELECT 1 FROM scan),
-                     EXISTS (SELECT 1 FROM expansion), queued_deletions, failed_deletions, paused,
-                     arrived_files, arrived_bytes
-                 FROM total, meta,
-                     (SELECT count(size) AS arrived_files, coalesce(sum(size), 0) AS arrived_bytes
-                      FROM arrival)",
-            )?
-            .query_row([], |row| {
-                let n = |column: usize| row.get::<_, i64>(column).map(|n| n.max(0) as u64);
-                let (queued, failed, suspect) = (n(2)?, n(4)?, n(6)?);
-                let undelivered = n(3)? + n(5)? + n(7)?;
-                Ok(Totals {
-                    queued_files: queued + n(15)?,
-                    queued_bytes: n(3)? + n(16)?,
-                    delivered_files: n(0)?.saturating_sub(queued + failed + suspect),
-                    delivered_bytes: n(1)?.saturating_sub(undelivered),
-                    failed_files: failed,
-                    suspect_files: suspect,
-                    queued_rows: n(8)?,
-                    failed_rows: n(9)?,
-                    queued_deletions: n(12)?,
-                    failed_deletions: n(13)?,
-                    paused: row.get(14)?,
-                    scanning: row.get(10)?,
-                    expanding: row.get(11)?,
-                })
-            })?)
     }
 
     /// When the oldest change that is not delivered came, milliseconds since 1970-01-01 UTC. In

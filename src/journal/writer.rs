@@ -138,7 +138,7 @@ impl Writer {
             return Err(change);
         }
         let is_first = !store.has_arrivals();
-        let result = store.transaction(|store| store.arrive(&change));
+        let result = store.line_transaction(|store| store.arrive(&change));
         drop(store);
         self.fault.note(&result);
         match &result {
@@ -437,6 +437,18 @@ impl Op {
 impl Store {
     /// Runs `body` in a transaction: all of it or nothing.
     pub(super) fn transaction<T>(
+        &mut self,
+        body: impl FnOnce(&mut Store) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        self.line_transaction(|store| {
+            let value = body(store)?;
+            store.tally()?;
+            Ok(value)
+        })
+    }
+
+    /// The same for what changes no file or work: for a line that is written down, which should be quick.
+    fn line_transaction<T>(
         &mut self,
         body: impl FnOnce(&mut Store) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
