@@ -23,7 +23,7 @@ use crate::delivery::{self, Delivery, Drained};
 use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
 use crate::path::RelPath;
-use crate::remote;
+use crate::remote::{self, Capabilities};
 use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
@@ -119,7 +119,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         duplicate(&directory)?,
         places.remote.clone(),
         places.rows.clone(),
-        delivery_options(settings),
+        delivery_options(settings, &places.remote.capabilities()),
     )
     .map_err(failed)?;
     drop(in_runtime);
@@ -351,9 +351,13 @@ pub(crate) fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
 /// Also when it was replaced since, or removed.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
+pub(crate) fn delivery_options(
+    settings: &MountSettings,
+    remote: &Capabilities,
+) -> delivery::Options {
+    let of_remote = remote.workers.filter(|_| settings.default_workers);
     delivery::Options {
-        workers: settings.workers,
+        workers: of_remote.unwrap_or(settings.workers),
         sequential: settings.sequential,
         spread: settings.spread,
         links: settings.links,

@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 
 use crate::journal::{JournalError, Proved, View};
 use crate::path::RelPath;
-use crate::remote::{Artifact, Key, Listed, ObjectInfo, Remote, RemoteError, RemoteErrorKind};
+use crate::remote::{
+    Artifact, Key, Listed, ObjectInfo, Remote, RemoteError, RemoteErrorKind, Thumbnails,
+};
 
 /// Files on their way from the journal.
 const AHEAD: usize = 256;
@@ -98,7 +100,16 @@ pub async fn verify(
     options: Options,
     mut found: impl FnMut(&Finding),
 ) -> Result<Report, VerifyError> {
+    let can = remote.capabilities();
+    if !can.reads {
+        return Err(RemoteError::permanent(format!(
+            "{} cannot be asked what it has, so there is nothing to compare with",
+            remote.describe()
+        ))
+        .into());
+    }
     let folders = Artifact::folders(view.meta()?.thumbnails);
+    let keeps_thumbnails = can.thumbnails == Thumbnails::Kept;
     let mut index = Index::of(remote.as_ref(), folders, &options.below).await?;
     let mut report = Report::default();
     let mut tell = |report: &mut Report, findings: Vec<Finding>| {
@@ -112,7 +123,7 @@ pub async fn verify(
     let journal = tokio::task::spawn_blocking(move || read_journal(&view, &below, &sender));
     let mut asked = JoinSet::new();
     while let Some(file) = files.recv().await {
-        let Some(question) = report.look(&mut index, file, options.full) else {
+        let Some(question) = report.look(&mut index, file, options.full, keeps_thumbnails) else {
             continue;
         };
         while asked.len() >= options.workers {
@@ -158,7 +169,13 @@ struct Question {
 
 impl Report {
     /// Looks a file up in the listing; `None` if that tells enough.
-    fn look(&mut self, index: &mut Index, file: Proved, full: bool) -> Option<Question> {
+    fn look(
+        &mut self,
+        index: &mut Index,
+        file: Proved,
+        full: bool,
+        keeps_thumbnails: bool,
+    ) -> Option<Question> {
         let original = Key::new(Artifact::Original, &file.path);
         let thumbnail = Key::new(Artifact::Thumbnail, &file.path);
         let listed = index.see(&original);
@@ -170,12 +187,12 @@ impl Report {
         }
         self.verified_files += 1;
         self.verified_bytes += file.size;
-        let etag = file.etag.as_deref().map(short);
+        let etag = file.proof.etag.as_deref().map(short);
         let as_delivered = listed
             .is_some_and(|(size, of_it)| size == file.size && of_it.is_some() && of_it == etag);
         let question = Question {
             original: (full || !as_delivered).then_some(original),
-            thumbnail: (file.thumbnail && !has_thumbnail).then_some(thumbnail),
+            thumbnail: (file.thumbnail && keeps_thumbnails && !has_thumbnail).then_some(thumbnail),
             file,
         };
         (question.original.is_some() || question.thumbnail.is_some()).then_some(question)
@@ -226,7 +243,7 @@ async fn original(remote: &dyn Remote, key: &Key, file: &Proved, full: bool) -> 
             file.size
         ));
     }
-    let same_etag = info.etag.is_some() && info.etag == file.etag;
+    let same_etag = info.etag.is_some() && info.etag == file.proof.etag;
     if !full {
         match info.blake3 {
             _ if same_etag => return None,
@@ -359,7 +376,9 @@ async fn each_object(
     below: &RelPath,
     each: &mut (dyn FnMut(Listed) + Send),
 ) -> Result<(), RemoteError> {
-    for folder in folders {
+    // Without a listing each file is asked for, and what is there beside them is not known.
+    let lists = remote.capabilities().lists;
+    for folder in folders.iter().filter(|_| lists) {
         let prefix = crate::push::prefix(folder, below);
         let within = |key: &str| match key.strip_prefix(&prefix) {
             Some(rest) => below.is_root() || rest.is_empty() || rest.starts_with('/'),

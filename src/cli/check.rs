@@ -38,6 +38,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "FILE", env = "OUTBOXFS_CA_FILE", hide_env = true)]
     ca_file: Option<PathBuf>,
 
+    /// Secrets may go over http://, as for mount and push.
+    #[arg(long, env = "OUTBOXFS_INSECURE", hide_env = true)]
+    insecure: bool,
+
     /// The row sink, as for mount and push.
     #[arg(long, value_name = "URL", env = "OUTBOXFS_ROWS", hide_env = true)]
     rows: Option<RowsUrl>,
@@ -47,7 +51,7 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
     let works = runtime.block_on(async {
-        let mut environment = Environment::process();
+        let mut environment = Environment::process().with_insecure(args.insecure);
         if let Some(file) = &args.env_file {
             environment = environment
                 .with_file(file)
@@ -90,10 +94,21 @@ async fn check_remote(remote: &dyn Remote) -> bool {
     if !step("write", &remote.describe(), stored.await) {
         return false;
     }
-    let mut works = step("look", key.as_str(), look(remote, &key).await);
-    works &= step("list", key.as_str(), list(remote, &key).await);
-    works &= step("read", key.as_str(), read(remote, &key, content).await);
-    works & step("delete", key.as_str(), remote.delete(&key).await)
+    let can = remote.capabilities();
+    let mut works = true;
+    if can.reads {
+        works &= step("look", key.as_str(), look(remote, &key).await);
+    }
+    if can.lists {
+        works &= step("list", key.as_str(), list(remote, &key).await);
+    }
+    if can.reads {
+        works &= step("read", key.as_str(), read(remote, &key, content).await);
+    }
+    if can.deletes {
+        works &= step("delete", key.as_str(), remote.delete(&key).await);
+    }
+    works
 }
 
 async fn look(remote: &dyn Remote, key: &Key) -> Result<(), RemoteError> {

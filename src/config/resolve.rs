@@ -41,6 +41,8 @@ pub struct MountSettings {
     pub env_file: Option<PathBuf>,
     /// What the remote's certificate may be signed by, beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Secrets may go over http:// beyond this machine.
+    pub insecure: bool,
     /// What is sent gzip-encoded.
     pub compress: Globs,
     /// For [`crate::rows::open`]; empty if no rows are wanted.
@@ -52,6 +54,8 @@ pub struct MountSettings {
     pub journal: PathBuf,
     /// Uploads at a time, 1 to 256.
     pub workers: usize,
+    /// Nobody said how many: the remote may know better.
+    pub default_workers: bool,
     /// How they are spread over folders.
     pub spread: SpreadLimits,
     /// One file after the other.
@@ -122,6 +126,7 @@ pub fn resolve(
     places: &Places,
 ) -> Result<MountSettings, ConfigError> {
     let workers = workers(&settings);
+    let default_workers = says_nothing_of_workers(&settings);
     let filter = Filter::new(
         settings.include.as_deref().unwrap_or_default(),
         settings.exclude.as_deref().unwrap_or_default(),
@@ -162,13 +167,6 @@ pub fn resolve(
         settings.fail_words,
     );
     let compress = Globs::new(&settings.compress.unwrap_or_default()).map_err(ConfigError)?;
-    if !compress.is_empty() && remote.directory().is_some() {
-        return Err(ConfigError(
-            "--compress is for S3 remotes, whose objects say how they are encoded; the files of a \
-             directory do not"
-                .to_owned(),
-        ));
-    }
     let columns = settings.columns.unwrap_or_default();
     let columns = columns
         .iter()
@@ -187,9 +185,11 @@ pub fn resolve(
         remote: remote.as_url().clone(),
         env_file: settings.env_file.as_deref().map(real_path),
         ca_file: settings.ca_file.as_deref().map(real_path),
+        insecure: settings.insecure.unwrap_or(false),
         compress,
         journal,
         workers,
+        default_workers,
         spread: SpreadLimits {
             folders: settings.folder_workers.map(count),
             files: settings.file_workers.map(count),
@@ -224,6 +224,15 @@ pub fn resolve(
 
 fn count(workers: Workers) -> usize {
     workers.get() as usize
+}
+
+fn says_nothing_of_workers(settings: &Settings) -> bool {
+    let given = [
+        settings.workers,
+        settings.folder_workers,
+        settings.file_workers,
+    ];
+    given.iter().all(Option::is_none) && settings.sequential != Some(true)
 }
 
 fn workers(settings: &Settings) -> usize {

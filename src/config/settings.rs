@@ -47,6 +47,20 @@ pub struct Settings {
     )]
     pub ca_file: Option<PathBuf>,
 
+    /// Let the remote's secrets go over http://, where everybody on the way can read them. Without it
+    /// that is refused, except to this machine. For Cloudinary and Supabase.
+    #[arg(
+        long,
+        env = "OUTBOXFS_INSECURE",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub insecure: Option<bool>,
+
     /// Send what matches this glob (rules of .gitignore) gzip-encoded, if that makes it smaller; may
     /// be given several times. For S3.
     #[arg(long, value_name = "GLOB", env = "OUTBOXFS_COMPRESS", hide_env = true)]
@@ -356,6 +370,7 @@ impl Settings {
             remote: self.remote.or(weaker.remote),
             env_file: self.env_file.or(weaker.env_file),
             ca_file: self.ca_file.or(weaker.ca_file),
+            insecure: self.insecure.or(weaker.insecure),
             compress: self.compress.or(weaker.compress),
             rows: self.rows.or(weaker.rows),
             folder_pattern: self.folder_pattern.or(weaker.folder_pattern),

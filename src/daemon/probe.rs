@@ -30,6 +30,7 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
         Ok(remote) => remote,
         Err(error) => return refuse(error.to_string()),
     };
+    refuse_incapable(settings, remote.as_ref())?;
     let rows = match rows::open_configured(settings) {
         Ok(rows) => rows,
         Err(error) => return refuse(error.to_string()),
@@ -63,6 +64,27 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
         remote_error,
         warnings,
     })
+}
+
+/// What was asked for and this remote can never do.
+pub(crate) fn refuse_incapable(
+    settings: &MountSettings,
+    remote: &dyn Remote,
+) -> Result<(), DaemonError> {
+    let capabilities = remote.capabilities();
+    let refuse = |flag: &str, what: &str| {
+        let remote = remote.describe();
+        Err(DaemonError(format!(
+            "{flag} is not for {remote}, which cannot {what}; leave it out"
+        )))
+    };
+    if settings.sync_deletes && !capabilities.deletes {
+        return refuse("--sync-deletes", "delete");
+    }
+    if !settings.compress.is_empty() && !capabilities.encodings {
+        return refuse("--compress", "say how an object is encoded");
+    }
+    Ok(())
 }
 
 async fn probe_remote(remote: &dyn Remote) -> Option<RemoteError> {

@@ -38,7 +38,7 @@ pub(super) async fn encode(
         hash: loaded.hash,
         decoded: None,
     };
-    if !context.options.compress.matches(path) || !context.remote.keeps_encodings() {
+    if !context.options.compress.matches(path) || !context.remote.capabilities().encodings {
         return Ok(plain);
     }
     let (body, hash) = (loaded.body.clone(), loaded.hash);

@@ -19,6 +19,9 @@ pub(super) struct Source<'a> {
 
 /// Another object of this content, as far as the journal knows.
 pub(super) fn look_up(context: &Context, claim: &FileClaim, loaded: &Loaded) -> Option<CopySource> {
+    if !context.remote.capabilities().copies {
+        return None;
+    }
     let only_renamed = loaded.stat.size < WORTH_COPYING;
     let found = context
         .view

@@ -53,7 +53,10 @@ pub(super) async fn judge(
     let hollow = is_hollow(context, claim).await;
     let remote = match doubt {
         Doubt::Crashed { .. } => None,
-        Doubt::Rebuilt => context.remote.head(&original(claim)).await?,
+        Doubt::Rebuilt if context.remote.capabilities().reads => {
+            context.remote.head(&original(claim)).await?
+        }
+        Doubt::Rebuilt => None,
     };
     if let Some(object) = remote {
         return compare(context, claim, loaded, hollow, object).await;
@@ -82,7 +85,7 @@ async fn compare(
         hash = Some(hasher.finalize());
     }
     if object.content_size() == loaded.stat.size && hash == Some(loaded.hash) {
-        return Ok(Verdict::Arrived(Proof { etag: object.etag }));
+        return Ok(Verdict::Arrived(Proof::of_etag(object.etag)));
     }
     let newer = object
         .mtime_ns
@@ -103,13 +106,13 @@ pub(super) async fn existing(
     claim: &FileClaim,
     put: &Put,
 ) -> Result<Option<Proof>, RemoteError> {
-    if claim.doubt != Some(Doubt::Rebuilt) {
+    if claim.doubt != Some(Doubt::Rebuilt) || !context.remote.capabilities().reads {
         return Ok(None);
     }
     let object = context.remote.head(&put.key).await?;
     Ok(object
         .filter(|object| object.size == put.body.len() && object.blake3 == Some(put.hash))
-        .map(|object| Proof { etag: object.etag }))
+        .map(|object| Proof::of_etag(object.etag)))
 }
 
 fn original(claim: &FileClaim) -> Key {

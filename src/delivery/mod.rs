@@ -190,7 +190,11 @@ impl Delivery {
             pictures: pictures::Pool::start(&options.pictures)
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))?,
             waiting_pictures: Semaphore::new(WAITING_PICTURES),
-            thumbnails: thumbnails::Folders::new(&options.pictures, view.meta()?.thumbnails),
+            thumbnails: thumbnails::Folders::new(
+                &options.pictures,
+                view.meta()?.thumbnails,
+                remote.capabilities().thumbnails,
+            ),
             view: Mutex::new(view),
             small,
             large,

@@ -142,6 +142,7 @@ fn build(
             dimensions: file.dimensions,
             thumbnail: file.thumbnail,
             delivered_at: file.delivered_at,
+            proof: file.proof,
         })
         .collect();
     let row = folder::build(&FolderFiles {
@@ -152,7 +153,7 @@ fn build(
         stats_rules: rules,
         host: &context.options.host,
         mount_id,
-        url: &|key| context.remote.url(key),
+        url: &|artifact, path, proof| proof.url(context.remote.as_ref(), artifact, path),
     });
     Ok(row.map_or(Built::Nothing, |row| Built::Row(Box::new(row))))
 }

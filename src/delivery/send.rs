@@ -8,6 +8,7 @@ use super::doubt::{self, Verdict};
 use super::gate::Held;
 use super::load::{LoadError, Loaded, load};
 use super::{Context, copy, thumbnails, uploads};
+use crate::derive::thumbnail::ThumbnailState;
 use crate::journal::{Delivered, FileClaim, FileOutcome, FileStat, Kind, now_ms};
 use crate::remote::{Artifact, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
 
@@ -132,25 +133,30 @@ impl Sending<'_> {
             place,
         } = *self;
         let original = async {
-            let etag = put_original(context, claim, loaded, arrived, source).await?;
+            let proof = put_original(context, claim, loaded, arrived, source).await?;
             // Making the thumbnail may take longer: the next original need not wait for it, unless
             // many do already.
             let waits = context.waiting_pictures.try_acquire().ok();
             if waits.is_some() {
                 place.give_back();
             }
-            Ok::<_, RemoteError>((etag, waits))
+            Ok::<_, RemoteError>((proof, waits))
         };
         let thumbnail = thumbnails::deliver(context, claim, loaded, source);
         let (original, thumbnail) = tokio::join!(original, thumbnail);
         let (thumbnail, dimensions) = thumbnail?;
-        let (etag, _waits) = original?;
+        let (proof, _waits) = original?;
+        // Made by the service, of the original.
+        let thumbnail = match &proof.thumbnail_url {
+            Some(_) => ThumbnailState::Delivered,
+            None => thumbnail,
+        };
         Ok(Delivered {
             stat: loaded.stat,
             hash: loaded.hash,
             kind: loaded.kind,
             dimensions,
-            etag,
+            proof,
             thumbnail,
         })
     }
@@ -162,15 +168,15 @@ async fn put_original(
     loaded: &Loaded,
     arrived: Option<Proof>,
     source: Option<&copy::Source<'_>>,
-) -> Result<Option<String>, RemoteError> {
+) -> Result<Proof, RemoteError> {
     if let Some(proof) = arrived {
-        return Ok(proof.etag);
+        return Ok(proof);
     }
     if let Some(source) = source {
         let from = &source.found.path;
         if let Some(proof) = copy::original(context, from, &claim.path, loaded).await? {
             tracing::debug!(path = %claim.path, from = %from, "copied at the remote");
-            return Ok(proof.etag);
+            return Ok(proof);
         }
     }
     let Encoded {
@@ -186,7 +192,7 @@ async fn put_original(
         decoded,
         metadata: vec![("mtime", mtime_text(loaded.stat.mtime_ns))],
     };
-    Ok(uploads::put(context, claim, put).await?.etag)
+    uploads::put(context, claim, put).await
 }
 
 /// Arrivals open the gate, and those of small files tell how quickly the remote answers.

@@ -6,7 +6,9 @@ use super::{Context, Pictures, copy, doubt};
 use crate::derive::thumbnail::{self, Thumbnail, ThumbnailState};
 use crate::journal::{FileClaim, Kind};
 use crate::path::RelPath;
-use crate::remote::{Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, media_type};
+use crate::remote::{
+    Artifact, Body, Key, Put, RemoteError, RemoteErrorKind, Thumbnails, media_type,
+};
 
 /// Where thumbnails are at the remote.
 pub(super) struct Folders {
@@ -17,8 +19,15 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// `further` are those of earlier mounts, as the journal remembers them.
-    pub(super) fn new(pictures: &Pictures, further: Vec<String>) -> Self {
+    /// `further` are those of earlier mounts, as the journal remembers them. A remote that does not
+    /// keep thumbnails has no folders of them.
+    pub(super) fn new(pictures: &Pictures, further: Vec<String>, kept: Thumbnails) -> Self {
+        if kept != Thumbnails::Kept {
+            return Self {
+                wanted: Vec::new(),
+                known: Vec::new(),
+            };
+        }
         let mut known = vec![Artifact::Thumbnail.folder().to_owned()];
         known.extend(further);
         Self {
@@ -114,7 +123,7 @@ async fn remove(context: &Context, claim: &FileClaim, kept: &[String]) -> Result
     // The journal does not know what an earlier file of this name has left.
     let may_be_there = claim.thumbnail
         || (kept.is_empty() && media_type(claim.path.name(), b"").starts_with("image/"));
-    if !may_be_there {
+    if !may_be_there || !context.remote.capabilities().deletes {
         return Ok(());
     }
     let known = context.thumbnails.known.iter();

@@ -34,8 +34,9 @@ impl Store {
     fn make_all_due(&mut self) -> Result<(), JournalError> {
         let now = now_ms();
         self.conn.execute(
-            "UPDATE file SET delivered = 0, occupied = 0, hash = NULL, etag = NULL, delivered_at = NULL,
-                 thumbnail = 0, thumbnail_error = NULL
+            "UPDATE file SET delivered = 0, occupied = 0, hash = NULL, etag = NULL, object_id = NULL,
+                 object_version = NULL, url = NULL, thumbnail_url = NULL, delivered_at = NULL, thumbnail = 0,
+                 thumbnail_error = NULL
              WHERE id NOT IN (SELECT file_id FROM work WHERE state = 3)",
             [],
         )?;

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{JournalError, View};
 use crate::path::RelPath;
+use crate::remote::Proof;
 
 /// A file, and what the remote answered when it was delivered last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Proved {
     pub current: bool,
     pub size: u64,
     pub hash: blake3::Hash,
-    pub etag: Option<String>,
+    pub proof: Proof,
     /// Whether a thumbnail was delivered with it.
     pub thumbnail: bool,
 }
@@ -35,17 +36,29 @@ const BELOW: &str = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
                      SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
 
 /// The columns of [`proved`].
-const PROVED: &str = "name, size, hash, etag, thumbnail = 1, delivered = version AND hash IS NOT NULL, delivered > 0";
+const PROVED: &str = "name, size, hash, thumbnail = 1, delivered = version AND hash IS NOT NULL, \
+     delivered > 0, etag, object_id, object_version, url, thumbnail_url";
+
+/// The remote's proof, whose columns begin with the `first`.
+pub(super) fn proof_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Proof> {
+    Ok(Proof {
+        etag: row.get(first)?,
+        id: row.get(first + 1)?,
+        version: row.get(first + 2)?,
+        url: row.get(first + 3)?,
+        thumbnail_url: row.get(first + 4)?,
+    })
+}
 
 fn proved(folder: &RelPath, row: &Row<'_>) -> Result<Proved, JournalError> {
     Ok(Proved {
         path: folder.join(&row.get::<_, Vec<u8>>(0)?),
         size: row.get::<_, i64>(1)? as u64,
         hash: blake3::Hash::from_bytes(row.get::<_, Option<_>>(2)?.unwrap_or_default()),
-        etag: row.get(3)?,
-        thumbnail: row.get(4)?,
-        current: row.get(5)?,
-        delivered: row.get(6)?,
+        thumbnail: row.get(3)?,
+        current: row.get(4)?,
+        delivered: row.get(5)?,
+        proof: proof_of(row, 6)?,
     })
 }
 

@@ -7,6 +7,7 @@ use super::store::Store;
 use super::{Claimed, Crowd, FileStat, JournalError, now_ms};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
+use crate::remote::Proof;
 
 /// How long to wait for a renamed folder's files before looking again, milliseconds.
 const EXPANDING: i64 = 10;
@@ -85,7 +86,7 @@ pub struct Delivered {
     pub kind: Kind,
     /// Width and height of a picture as shown (upright), pixels; `None` if not known.
     pub dimensions: Option<(u32, u32)>,
-    pub etag: Option<String>,
+    pub proof: Proof,
     pub thumbnail: ThumbnailState,
 }
 
@@ -377,7 +378,8 @@ impl Store {
             .conn
             .prepare_cached(
                 "UPDATE file SET kind = ?2, hash = ?3, etag = ?4, delivered_at = ?5, thumbnail = ?6,
-                     thumbnail_error = ?7, width = ?8, height = ?9
+                     thumbnail_error = ?7, width = ?8, height = ?9, object_id = ?10, object_version = ?11,
+                     url = ?12, thumbnail_url = ?13
                  WHERE id = ?1 RETURNING folder_id",
             )?
             .query_row(
@@ -385,12 +387,16 @@ impl Store {
                     id,
                     delivered.kind as i64,
                     delivered.hash.as_bytes(),
-                    delivered.etag,
+                    delivered.proof.etag,
                     now_ms(),
                     thumbnail,
                     thumbnail_error,
                     delivered.dimensions.map(|(width, _)| width),
                     delivered.dimensions.map(|(_, height)| height),
+                    delivered.proof.id,
+                    delivered.proof.version,
+                    delivered.proof.url,
+                    delivered.proof.thumbnail_url,
                 ],
                 |row| row.get(0),
             )?;

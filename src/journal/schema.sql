@@ -93,6 +93,10 @@ CREATE TABLE file (
     height          INTEGER,
     hash            BLOB,                         -- BLAKE3 of what is at the remote; NULL: not known for sure
     etag            TEXT,                         -- the remote's proof
+    object_id       TEXT,                         -- what the remote calls it, if not by its key,
+    object_version  TEXT,                         -- and as which of its versions
+    url             TEXT,                         -- where readers find it, if the remote made that URL,
+    thumbnail_url   TEXT,                         -- and its thumbnail
     delivered_at    INTEGER,
     thumbnail       INTEGER NOT NULL DEFAULT 0,   -- 0 none, 1 delivered, 2 failed
     thumbnail_error TEXT,

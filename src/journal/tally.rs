@@ -264,10 +264,7 @@ mod tests {
                         .transaction(|store| store.settle_files(&settlements))
                         .unwrap();
                 }
-                let wrong: i64 = store
-                    .conn
-                    .query_row(RECOUNT, [], |row| row.get(0))
-                    .unwrap();
+                let wrong: i64 = store.conn.query_row(RECOUNT, [], |row| row.get(0)).unwrap();
                 assert_eq!(wrong, 0, "seed {seed}, step {step}: {changed:?}");
             }
             let files: i64 = store

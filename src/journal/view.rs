@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
+use super::proof::proof_of;
 use super::rows::FolderId;
 use super::store::{check_identity, plan_once};
 use super::{FileId, JournalError, Kind};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
+use crate::remote::Proof;
 
 /// A read-only connection; each call sees one consistent state.
 pub struct View {
@@ -76,6 +78,7 @@ pub struct DeliveredFile {
     pub thumbnail: ThumbnailState,
     /// Milliseconds since 1970-01-01 UTC.
     pub delivered_at: i64,
+    pub proof: Proof,
 }
 
 /// An object that another one can be copied from.
@@ -344,7 +347,8 @@ impl View {
     /// The delivered files of a folder, by name: those that the remote has in their last version.
     pub fn delivered_files(&self, folder: FolderId) -> Result<Vec<DeliveredFile>, JournalError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT name, size, hash, kind, thumbnail, thumbnail_error, delivered_at, width, height FROM file
+            "SELECT name, size, hash, kind, thumbnail, thumbnail_error, delivered_at, width, height,
+                 etag, object_id, object_version, url, thumbnail_url FROM file
              WHERE folder_id = ? AND delivered = version AND hash IS NOT NULL ORDER BY name",
         )?;
         let files = statement.query_map([folder.0], |row| {
@@ -364,6 +368,7 @@ impl View {
                 },
                 delivered_at: row.get(6)?,
                 dimensions: row.get::<_, Option<u32>>(7)?.zip(row.get(8)?),
+                proof: proof_of(row, 9)?,
             })
         })?;
         Ok(files.collect::<Result<_, _>>()?)

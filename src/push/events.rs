@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::derive::thumbnail::ThumbnailState;
 use crate::journal::{FileClaim, FileOutcome, FileStat};
 use crate::path::RelPath;
-use crate::remote::{Artifact, Key, Remote, path_text};
+use crate::remote::{Artifact, Key, Proof, Remote, path_text};
 use crate::scan;
 
 use super::finished::Touched;
@@ -161,8 +161,8 @@ impl Events {
                         path: path(),
                         bytes: delivered.stat.size,
                         blake3: delivered.hash.to_hex().to_string(),
-                        etag: delivered.etag.clone(),
-                        url: self.remote.lock().as_ref().and_then(|r| r.url(&key)),
+                        etag: delivered.proof.etag.clone(),
+                        url: self.url(&delivered.proof, &claim.path),
                         thumbnail: match delivered.thumbnail {
                             ThumbnailState::None => "none",
                             ThumbnailState::Delivered => "delivered",
@@ -195,6 +195,11 @@ impl Events {
             FileOutcome::Released { .. } | FileOutcome::Unsent { .. } => return,
         };
         (self.hearer)(event);
+    }
+
+    fn url(&self, proof: &Proof, path: &RelPath) -> Option<String> {
+        let remote = self.remote.lock();
+        proof.url(remote.as_deref()?, Artifact::Original, path)
     }
 
     fn skip(&self, path: String, bytes: u64, reason: &'static str) -> Event {

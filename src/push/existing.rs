@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 use super::Events;
 use crate::path::RelPath;
 use crate::remote::{
-    Artifact, Body, Copy, Each, Key, Listed, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
-    Sink, Unfinished, UploadNotes,
+    Artifact, Body, Capabilities, Copy, Each, Key, Listed, ObjectInfo, Pace, Proof, Put, Remote,
+    RemoteError, Sink, Unfinished, UploadNotes,
 };
 
 /// A listing costs one request for so many objects; before one in so many files is new, it does not
@@ -79,21 +79,23 @@ impl SkipExisting {
         if puts < self.delivered / PAGE {
             return None;
         }
-        let index = self.index.get_or_init(|| self.list()).await;
-        let entry = index.take(&put.key)?;
-        if entry.size != put.body.len() {
-            return None;
-        }
-        if entry.md5 != [0; 16] && md5_of(&put.body).await.ok()? == entry.md5 {
-            self.note(put, "the remote has it already (same size and MD5)");
-            let etag = Some(hex(&entry.md5));
-            return Some(Proof { etag });
+        if self.remote.capabilities().lists {
+            let index = self.index.get_or_init(|| self.list()).await;
+            let entry = index.take(&put.key)?;
+            if entry.size != put.body.len() {
+                return None;
+            }
+            if entry.md5 != [0; 16] && md5_of(&put.body).await.ok()? == entry.md5 {
+                self.note(put, "the remote has it already (same size and MD5)");
+                let etag = Some(hex(&entry.md5));
+                return Some(Proof::of_etag(etag));
+            }
         }
         // Sent in parts or encrypted, an object's ETag is no MD5; but it may know its BLAKE3.
         let info = self.remote.head(&put.key).await.ok()??;
-        if info.size == entry.size && info.blake3 == Some(put.content_hash()) {
+        if info.size == put.body.len() && info.blake3 == Some(put.content_hash()) {
             self.note(put, "the remote has it already (same size and BLAKE3)");
-            return Some(Proof { etag: info.etag });
+            return Some(Proof::of_etag(info.etag));
         }
         None
     }
@@ -206,6 +208,10 @@ impl Remote for SkipExisting {
         self.remote.describe()
     }
 
+    fn capabilities(&self) -> Capabilities {
+        self.remote.capabilities()
+    }
+
     async fn probe(&self) -> Result<(), RemoteError> {
         self.remote.probe().await
     }
@@ -231,10 +237,6 @@ impl Remote for SkipExisting {
 
     async fn abandon(&self, name: &str) -> Result<(), RemoteError> {
         self.remote.abandon(name).await
-    }
-
-    fn keeps_encodings(&self) -> bool {
-        self.remote.keeps_encodings()
     }
 
     async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {

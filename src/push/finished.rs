@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::journal::{JournalError, Proved, View};
 use crate::marker::{Delivered, Failed, Marker};
 use crate::path::RelPath;
-use crate::remote::{Artifact, Key, Remote, path_text};
+use crate::remote::{Artifact, Remote, path_text};
 
 /// Folders of which a file was attempted. Memory grows with their number.
 pub struct Touched {
@@ -87,7 +87,7 @@ impl Touched {
                 marker.bytes += file.size;
                 marker.delivered.push(Delivered {
                     name: name(file.path.name()),
-                    url: remote.url(&Key::new(Artifact::Original, &file.path)),
+                    url: file.proof.url(remote, Artifact::Original, &file.path),
                 });
             }
         })?;

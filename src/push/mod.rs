@@ -22,6 +22,7 @@ pub use existing::prefix;
 use crate::config::MountSettings;
 use crate::control;
 use crate::daemon::lock::{Lock, State};
+use crate::daemon::probe::refuse_incapable;
 use crate::daemon::{
     DaemonError, delivery_options, duplicate, failed, identity, open_directory,
     refuse_to_delete_all, refuse_vanished,
@@ -146,7 +147,7 @@ pub fn run(
             let below = job.skip_existing.then(|| below.clone());
             let remote = places.remote(below, &journal, events)?;
             let observed = events.clone();
-            let mut options = delivery_options(settings);
+            let mut options = delivery_options(settings, &remote.capabilities());
             options.settle = Duration::ZERO;
             options.observer = Some(Observer(Arc::new(move |claim, outcome, took| {
                 observed.attempted(claim, outcome, took);
@@ -308,6 +309,7 @@ impl Places {
     /// Opens both and sees that they work: somebody is waiting for this push.
     async fn open(settings: &MountSettings) -> Result<Self, DaemonError> {
         let remote = remote::open_configured(settings).await.map_err(failed)?;
+        refuse_incapable(settings, remote.as_ref())?;
         let rows = rows::open_configured(settings).map_err(failed)?;
         let silent = |who: String| {
             failed(format!(
@@ -339,6 +341,13 @@ impl Places {
         let Some(below) = skip_existing else {
             return Ok(self.remote.clone());
         };
+        if !self.remote.capabilities().reads {
+            let remote = self.remote.describe();
+            tracing::warn!(
+                "{remote} cannot be asked what it has; nothing is skipped but what the journal knows"
+            );
+            return Ok(self.remote.clone());
+        }
         let view = journal.view().map_err(failed)?;
         Ok(Arc::new(existing::SkipExisting::new(
             self.remote.clone(),

@@ -12,6 +12,7 @@ pub struct Environment {
     over: HashMap<String, String>,
     file: HashMap<String, String>,
     ca_file: Option<PathBuf>,
+    insecure: bool,
 }
 
 impl Environment {
@@ -46,6 +47,16 @@ impl Environment {
     pub fn with_ca_file(mut self, path: &Path) -> Self {
         self.ca_file = Some(path.to_owned());
         self
+    }
+
+    /// The same, and secrets may go over `http://` beyond this machine.
+    pub fn with_insecure(mut self, insecure: bool) -> Self {
+        self.insecure = insecure;
+        self
+    }
+
+    pub(super) fn insecure(&self) -> bool {
+        self.insecure
     }
 
     pub(super) fn ca_file(&self) -> Option<&Path> {

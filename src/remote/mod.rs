@@ -2,14 +2,19 @@
 //! in [`open_with`]; one conformance suite (`tests/remote.rs`) runs against every one of them.
 
 mod body;
+mod capabilities;
+mod certificates;
 mod environment;
 mod error;
 mod file;
+mod flow;
+mod http;
 mod key;
 mod media_type;
 mod object;
 mod pace;
 mod place;
+mod proof;
 mod s3;
 mod sent;
 mod unfinished;
@@ -18,6 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 pub use body::Body;
+pub use capabilities::{Capabilities, Thumbnails};
 pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
@@ -25,6 +31,7 @@ pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};
 pub use pace::Pace;
 pub use place::place;
+pub use proof::Proof;
 pub use sent::Sent;
 pub use unfinished::{StoredPart, Unfinished, UploadNotes};
 
@@ -38,6 +45,11 @@ use crate::config::MountSettings;
 pub trait Remote: Send + Sync {
     /// For people: `file:///srv/pictures`, `s3://bucket/prefix`; never a secret.
     fn describe(&self) -> String;
+
+    /// What it can do; always the same.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
 
     /// Finds out whether objects can be stored here, without leaving anything behind.
     async fn probe(&self) -> Result<(), RemoteError>;
@@ -67,19 +79,20 @@ pub trait Remote: Send + Sync {
         Ok(())
     }
 
-    /// Whether objects can be stored encoded, and say so to whoever reads them.
-    fn keeps_encodings(&self) -> bool {
-        false
+    /// Calls `each` for every object whose key begins with `prefix`.
+    async fn list(&self, _prefix: &str, _each: Each<'_>) -> Result<(), RemoteError> {
+        Err(cannot(&self.describe(), "be listed"))
     }
 
-    /// Calls `each` for every object whose key begins with `prefix`.
-    async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError>;
-
     /// What the remote knows of an object; `None` if there is none.
-    async fn head(&self, key: &Key) -> Result<Option<ObjectInfo>, RemoteError>;
+    async fn head(&self, _key: &Key) -> Result<Option<ObjectInfo>, RemoteError> {
+        Err(cannot(&self.describe(), "be asked what it has"))
+    }
 
     /// Writes an object's content, decoded, to `sink` and returns its size; `None` if there is none.
-    async fn get(&self, key: &Key, sink: Sink<'_>) -> Result<Option<u64>, RemoteError>;
+    async fn get(&self, _key: &Key, _sink: Sink<'_>) -> Result<Option<u64>, RemoteError> {
+        Err(cannot(&self.describe(), "be read"))
+    }
 
     /// Stores an object by having the remote copy one that it has: no byte passes here. `None` if
     /// there is nothing of that content to copy, or the remote cannot: then it has to be sent.
@@ -88,7 +101,9 @@ pub trait Remote: Send + Sync {
     }
 
     /// Removes an object; one that is not there is no error.
-    async fn delete(&self, key: &Key) -> Result<(), RemoteError>;
+    async fn delete(&self, _key: &Key) -> Result<(), RemoteError> {
+        Err(cannot(&self.describe(), "be deleted from"))
+    }
 
     /// Removes objects, as many with one request as the remote can. Answers for each, in their
     /// order.
@@ -104,8 +119,13 @@ pub trait Remote: Send + Sync {
     /// first use. A remote that does not send by itself leaves it to the one behind it.
     fn keep_pace(&self, _pace: Arc<Pace>) {}
 
-    /// Where a reader finds the object, if the remote can tell.
+    /// Where a reader finds the object, as far as its key tells; see [`Proof::url`].
     fn url(&self, key: &Key) -> Option<String>;
+}
+
+/// For what is not among a remote's [`Capabilities`].
+fn cannot(remote: &str, what: &str) -> RemoteError {
+    RemoteError::permanent(format!("{remote} cannot {what}"))
 }
 
 /// One object to store.
@@ -118,7 +138,7 @@ pub struct Put {
     /// BLAKE3 of the body; stored as metadata `blake3` in hexadecimal, unless the body is encoded.
     pub hash: blake3::Hash,
     /// The body is gzip-encoded, and this is what it was before. For remotes that
-    /// [keep that](Remote::keeps_encodings).
+    /// [keep that](Capabilities::encodings).
     pub decoded: Option<Decoded>,
     /// Further metadata: names of `a-z`, `0-9` and `-`, values of printable ASCII.
     pub metadata: Vec<(&'static str, String)>,
@@ -160,16 +180,9 @@ pub struct Described {
     pub metadata: Vec<(&'static str, String)>,
 }
 
-/// What the remote answered when it had stored an object; kept in the journal.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proof {
-    /// The service's entity tag, without quotes.
-    pub etag: Option<String>,
-}
-
 /// Opens the remote of a mount, push or other command, with the secrets that its settings name.
 pub async fn open_configured(settings: &MountSettings) -> Result<Arc<dyn Remote>, RemoteError> {
-    let mut environment = Environment::process();
+    let mut environment = Environment::process().with_insecure(settings.insecure);
     if let Some(file) = &settings.env_file {
         environment = environment.with_file(file)?;
     }

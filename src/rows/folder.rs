@@ -6,7 +6,7 @@ use crate::derive::content_hash;
 use crate::derive::stats::{self, StatsRules};
 use crate::derive::thumbnail::ThumbnailState;
 use crate::path::RelPath;
-use crate::remote::{Artifact, Key, path_text};
+use crate::remote::{Artifact, Key, Proof, path_text};
 
 /// A folder as delivery knows it once its files are at the remote.
 pub struct FolderFiles<'a> {
@@ -21,9 +21,12 @@ pub struct FolderFiles<'a> {
     /// Name of the machine.
     pub host: &'a str,
     pub mount_id: &'a str,
-    /// Where a reader finds an object: [`crate::remote::Remote::url`].
-    pub url: &'a (dyn Fn(&Key) -> Option<String> + Sync),
+    /// Where a reader finds an artifact: [`Proof::url`].
+    pub url: &'a Url<'a>,
 }
+
+/// Of an artifact of the file at this path, with its proof.
+type Url<'a> = dyn Fn(Artifact, &RelPath, &Proof) -> Option<String> + Sync + 'a;
 
 /// A file that is at the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,7 @@ pub struct DeliveredFile {
     pub thumbnail: ThumbnailState,
     /// Milliseconds since 1970-01-01 UTC.
     pub delivered_at: i64,
+    pub proof: Proof,
 }
 
 /// A folder's file of statistics.
@@ -123,8 +127,8 @@ fn file_refs(folder: &FolderFiles, files: &[&DeliveredFile], pictures: bool) -> 
 fn file_ref(folder: &FolderFiles, file: &DeliveredFile) -> FileRef {
     let path = folder.folder.join(&file.name);
     let url = |artifact| {
-        let key = Key::new(artifact, &path);
-        (folder.url)(&key).unwrap_or_else(|| key.to_string())
+        let url = (folder.url)(artifact, &path, &file.proof);
+        url.unwrap_or_else(|| Key::new(artifact, &path).to_string())
     };
     let (thumbnail_url, thumbnail_error) = match &file.thumbnail {
         ThumbnailState::None => (None, None),
@@ -141,6 +145,9 @@ fn file_ref(folder: &FolderFiles, file: &DeliveredFile) -> FileRef {
         height: file.dimensions.map(|(_, height)| height),
         hash: file.hash.to_hex().to_string(),
         delivered_at: file.delivered_at,
+        object_id: file.proof.id.clone(),
+        object_version: file.proof.version.clone(),
+        etag: file.proof.etag.clone(),
     }
 }
 
@@ -164,6 +171,7 @@ pub(super) mod tests {
             dimensions: picture.then_some((4, 3)),
             thumbnail: ThumbnailState::None,
             delivered_at: at,
+            proof: Proof::default(),
         }
     }
 
@@ -176,7 +184,10 @@ pub(super) mod tests {
             stats_rules: &StatsRules::default(),
             host: "rig-1",
             mount_id: "m1",
-            url: &|key| Some(format!("https://x/{key}")),
+            url: &|artifact, path, proof| {
+                let made = proof.url.clone().filter(|_| artifact == Artifact::Original);
+                made.or_else(|| Some(format!("https://x/{}", Key::new(artifact, path))))
+            },
         })
     }
 
@@ -214,6 +225,24 @@ pub(super) mod tests {
         assert_eq!((b.width, b.height), (Some(4), Some(3)));
         assert_eq!(row.other_files.len(), 1);
         assert_eq!(row.other_files[0].url, "https://x/original/x/S1/stats.json");
+    }
+
+    #[test]
+    fn what_the_service_said_of_a_file_is_in_its_row() {
+        let mut made = file("a.jpg", true, 1);
+        made.proof = Proof {
+            etag: Some("e".into()),
+            id: Some("x/a".into()),
+            version: Some("17".into()),
+            url: Some("https://made/x/a".into()),
+            thumbnail_url: None,
+        };
+        let row = row(b"x", &[made], StatsFile::Absent).unwrap();
+        let shown = &row.pictures[0];
+        assert_eq!(shown.url, "https://made/x/a");
+        assert_eq!(shown.object_id.as_deref(), Some("x/a"));
+        assert_eq!(shown.object_version.as_deref(), Some("17"));
+        assert_eq!(shown.etag.as_deref(), Some("e"));
     }
 
     #[test]

@@ -260,6 +260,9 @@ fn base(per: Per) -> &'static [(&'static str, Kind)] {
             ("hash", Kind::Text),
             ("version", Kind::Integer),
             ("delivered_at", Kind::Time),
+            ("object_id", Kind::Text),
+            ("object_version", Kind::Text),
+            ("etag", Kind::Text),
             ("outboxfs_version", Kind::Text),
         ],
     }
@@ -316,6 +319,9 @@ fn file_record(row: &FolderRow, file: &FileRef) -> Result<Record, RowError> {
         text(&file.hash),
         Cell::Integer(row.version),
         time(file.delivered_at)?,
+        optional(file.object_id.as_deref()),
+        optional(file.object_version.as_deref()),
+        optional(file.etag.as_deref()),
         text(&row.outboxfs_version),
     ])
 }

@@ -181,6 +181,13 @@ pub struct FileRef {
     pub hash: String,
     /// Milliseconds since 1970-01-01 UTC.
     pub delivered_at: i64,
+    /// What the service said of the original: see [`crate::remote::Proof`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 /// A failed call to a sink, a sentence for people. Permanent ones are not tried again.

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, Weak};
 
 use outboxfs::path::RelPath;
-use outboxfs::remote::{Artifact, Body, Environment, Key, Put, Remote, RemoteError, open_with};
+use outboxfs::remote::{
+    Artifact, Body, Capabilities, Environment, Key, Put, Remote, RemoteError, open_with,
+};
 use tempfile::TempDir;
 use url::Url;
 
@@ -72,6 +74,11 @@ impl Place {
             Server::InProcess(server) => Some(server),
             Server::SeaweedFs(server) => Some(server),
         }
+    }
+
+    /// What the remote says of itself: who cannot do what a case is about passes it.
+    pub fn can(&self) -> Capabilities {
+        self.remote.capabilities()
     }
 
     pub async fn read(&self, key: &str) -> Option<Stored> {

@@ -8,6 +8,9 @@ use super::MIB;
 use super::place::{Place, Server, key, noise, put, put_file};
 
 pub async fn what_is_there_is_listed(place: &Place) {
+    if !place.can().lists {
+        return;
+    }
     for path in ["a/b", "a/c/d", "ab", "e"] {
         place.remote.put(put(path, path.as_bytes())).await.unwrap();
     }
@@ -30,6 +33,9 @@ pub async fn what_is_there_is_listed(place: &Place) {
 }
 
 pub async fn what_is_there_can_be_asked_for(place: &Place) {
+    if !place.can().reads {
+        return;
+    }
     let put = put("a/b", b"content");
     let proof = place.remote.put(put.clone()).await.unwrap();
     let info = place.remote.head(&put.key).await.unwrap().unwrap();
@@ -47,6 +53,9 @@ pub async fn what_is_there_can_be_asked_for(place: &Place) {
 }
 
 pub async fn what_is_there_can_be_read(place: &Place) {
+    if !place.can().reads {
+        return;
+    }
     let content = noise(3 * MIB + 7);
     let put = put_file("film", &content);
     place.remote.put(put.clone()).await.unwrap();
@@ -59,7 +68,7 @@ pub async fn what_is_there_can_be_read(place: &Place) {
 }
 
 pub async fn what_is_encoded_is_read_as_it_was(place: &Place) {
-    if !place.remote.keeps_encodings() {
+    if !place.can().encodings {
         return;
     }
     let content = b"again ".repeat(1000);
@@ -90,6 +99,9 @@ pub async fn what_is_encoded_is_read_as_it_was(place: &Place) {
 }
 
 pub async fn what_is_deleted_is_gone(place: &Place) {
+    if !place.can().deletes {
+        return;
+    }
     for path in ["a", "b"] {
         place.remote.put(put(path, b"x")).await.unwrap();
     }
@@ -100,6 +112,9 @@ pub async fn what_is_deleted_is_gone(place: &Place) {
 }
 
 pub async fn many_are_deleted_at_once(place: &Place) {
+    if !place.can().deletes {
+        return;
+    }
     let count = 40;
     let kept = put("in/kept", b"x");
     place.remote.put(kept).await.unwrap();
@@ -133,6 +148,9 @@ fn copy(from: &str, to: &str, content: &[u8]) -> Copy {
 }
 
 pub async fn what_is_there_is_copied(place: &Place) {
+    if !place.can().copies {
+        return;
+    }
     let mut first = put("a/b ä+%.jpg", b"content");
     first.content_type = "image/jpeg".to_owned();
     first.metadata = vec![("mtime", "1700000000.5".to_owned())];
@@ -154,6 +172,9 @@ pub async fn what_is_there_is_copied(place: &Place) {
 }
 
 pub async fn a_copy_can_be_described_anew(place: &Place) {
+    if !place.can().copies {
+        return;
+    }
     place.remote.put(put("a.tmp", b"content")).await.unwrap();
     let mut copy = copy("a.tmp", "a.jpg", b"content");
     copy.described = Some(Described {
@@ -174,6 +195,9 @@ pub async fn a_copy_can_be_described_anew(place: &Place) {
 
 /// So large that S3 copies it in parts.
 pub async fn a_large_object_is_copied(place: &Place) {
+    if !place.can().copies {
+        return;
+    }
     let content = noise(70 * MIB + 3);
     place.remote.put(put_file("film", &content)).await.unwrap();
     let copy = copy("film", "copied", &content);
@@ -187,6 +211,9 @@ pub async fn a_large_object_is_copied(place: &Place) {
 }
 
 pub async fn what_is_not_there_or_other_is_not_copied(place: &Place) {
+    if !place.can().copies {
+        return;
+    }
     place.remote.put(put("a", b"content")).await.unwrap();
     for copy in [
         copy("none", "b", b"content"),

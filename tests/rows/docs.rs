@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use outboxfs::derive::stats::{self, StatsRules};
 use outboxfs::derive::thumbnail::ThumbnailState;
 use outboxfs::path::RelPath;
+use outboxfs::remote::{Key, Proof};
 use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, build};
 
 use super::*;
@@ -50,6 +51,7 @@ fn folder_row((folder, stats, pictures, hours): (&str, &str, &[&str], i64)) -> F
         dimensions: None,
         thumbnail: ThumbnailState::None,
         delivered_at: DAY + hours * 3_600_000,
+        proof: Proof::default(),
     };
     let files: Vec<_> = pictures
         .iter()
@@ -64,7 +66,7 @@ fn folder_row((folder, stats, pictures, hours): (&str, &str, &[&str], i64)) -> F
         stats_rules: &StatsRules::default(),
         host: "rig-1",
         mount_id: "m1",
-        url: &|key| Some(format!("https://lab.example/{key}")),
+        url: &|artifact, path, _| Some(format!("https://lab.example/{}", Key::new(artifact, path))),
     });
     row.unwrap()
 }

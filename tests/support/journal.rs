@@ -87,7 +87,7 @@ pub fn delivered(claim: &FileClaim, size: u64, kind: Kind) -> Settlement {
         hash: blake3::hash(b"content"),
         kind,
         dimensions: None,
-        etag: None,
+        proof: Default::default(),
         thumbnail: ThumbnailState::None,
     });
     Settlement {

@@ -16,11 +16,10 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider as Tls, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::address::Address;
 use super::provider::Provider;
+use crate::remote::certificates::certificates;
 use crate::remote::{Environment, RemoteError};
 
 /// For name look-up, TCP and TLS together.
@@ -95,28 +94,4 @@ fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, RemoteError> 
                 .build()
         }),
     )
-}
-
-/// The file's content, if it is certificates: the TLS library takes that for granted.
-fn certificates(file: &Path) -> Result<Vec<u8>, RemoteError> {
-    let wrong = |why: String| {
-        RemoteError::permanent(format!(
-            "the certificates in {} cannot be used: {why}",
-            file.display()
-        ))
-    };
-    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| wrong(error.to_string()))?;
-    }
-    match roots.is_empty() {
-        true => Err(wrong(
-            "it has none; they look like -----BEGIN CERTIFICATE-----".to_owned(),
-        )),
-        false => Ok(pem),
-    }
 }

@@ -126,9 +126,7 @@ impl Source {
             .copy_object_result()
             .and_then(|copied| copied.e_tag());
         tracing::debug!(from = %copy.from, to = %copy.to, "copied");
-        Ok(Proof {
-            etag: etag.map(unquoted),
-        })
+        Ok(Proof::of_etag(etag.map(unquoted)))
     }
 
     /// As a multipart upload whose parts come from the source.

@@ -4,7 +4,6 @@
 //! the patience (by progress, not by total time) and the retries (in `delivery`; the SDK's are off).
 
 mod address;
-mod body;
 mod connect;
 mod copy;
 mod delete;
@@ -12,6 +11,7 @@ mod failure;
 mod multipart;
 mod provider;
 mod read;
+mod sum;
 mod upload;
 
 use std::collections::HashMap;
@@ -20,25 +20,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use self::address::Address;
-use self::body::{Progress, Sum};
 use self::provider::{Checksum, Provider};
+use self::sum::Sum;
 use self::upload::Upload;
+use super::flow::{self, Memory, Progress, Slices};
 use super::{
-    Body, Copy, Each, Environment, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError,
-    RemoteErrorKind, Sink, Unfinished, UploadNotes,
+    Body, Capabilities, Copy, Each, Environment, Key, ObjectInfo, Pace, Proof, Put, Remote,
+    RemoteError, RemoteErrorKind, Sink, Unfinished, UploadNotes,
 };
 
 /// Objects up to this size are one request: below it, the three requests of a multipart upload cost
 /// more than parallel parts gain.
 const ONE_REQUEST: u64 = 16 << 20;
-/// File contents held in memory at once by all uploads together.
-const MEMORY: u64 = 48 << 20;
-/// What memory is counted in.
-const MEMORY_UNIT: u64 = 1 << 20;
 /// Of an object, prefix included, bytes of UTF-8
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 const LONGEST_KEY: usize = 1024;
@@ -125,7 +123,7 @@ pub struct S3Remote {
     address: Address,
     client: Client,
     region: Option<String>,
-    memory: Arc<Semaphore>,
+    memory: Memory,
     pace: OnceLock<Arc<Pace>>,
     /// Until somebody sets one.
     unlimited: Arc<Pace>,
@@ -157,7 +155,7 @@ impl S3Remote {
             address,
             client: Client::from_conf(s3),
             region,
-            memory: Arc::new(Semaphore::new((MEMORY / MEMORY_UNIT) as usize)),
+            memory: Memory::default(),
             pace: OnceLock::new(),
             unlimited: Arc::default(),
         })
@@ -169,10 +167,7 @@ impl S3Remote {
 
     /// Room for `bytes` of file content, or for as much as there is at all.
     async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
-        let units = bytes.min(MEMORY).div_ceil(MEMORY_UNIT) as u32;
-        let memory = self.memory.clone();
-        let permit = memory.acquire_many_owned(units).await;
-        permit.expect("the semaphore is never closed")
+        self.memory.room(bytes).await
     }
 
     async fn put_small(&self, put: &Put) -> Result<Proof, RemoteError> {
@@ -186,7 +181,7 @@ impl S3Remote {
                 let room = self.room(*len).await;
                 let (file, len, hash) = (file.clone(), *len as usize, put.hash);
                 let (bytes, sum) = blocking(move || {
-                    let bytes = body::read(&file, 0, len)?;
+                    let bytes = flow::read(&file, 0, len)?;
                     let sum = check_here(&bytes, hash, checksum)?;
                     Ok((bytes, sum))
                 })
@@ -213,7 +208,7 @@ impl S3Remote {
             .content_length(bytes.len() as i64)
             .set_checksum_crc32_c(sum.crc32c())
             .set_content_md5(sum.md5())
-            .body(progress.body(bytes))
+            .body(stream(progress.body(bytes)))
             .send();
         let answer = progress
             .watch(PATIENCE, request)
@@ -222,9 +217,7 @@ impl S3Remote {
             .map_err(|error| failure::explain(&self.address, what, &error))
             .map_err(|error| heed(&self.pace(), error))?;
         compare(what, sum.crc32c(), answer.checksum_crc32_c())?;
-        Ok(Proof {
-            etag: answer.e_tag().map(unquoted),
-        })
+        Ok(Proof::of_etag(answer.e_tag().map(unquoted)))
     }
 
     /// Some services would cut the key, others keep what no other tool can read.
@@ -325,8 +318,11 @@ impl Remote for S3Remote {
         }
     }
 
-    fn keeps_encodings(&self) -> bool {
-        true
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            encodings: true,
+            ..Capabilities::default()
+        }
     }
 
     async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {
@@ -362,6 +358,11 @@ impl Remote for S3Remote {
     fn url(&self, key: &Key) -> Option<String> {
         Some(self.address.public_url(key, self.region.as_deref()))
     }
+}
+
+/// A body as the SDK takes it.
+fn stream(slices: Slices) -> ByteStream {
+    ByteStream::new(SdkBody::from_body_1_x(slices))
 }
 
 /// What an error about an object starts with.

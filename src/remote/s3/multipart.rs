@@ -12,10 +12,11 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 
-use super::body::{self, Crc32c, Sum};
 use super::provider::Checksum;
+use super::sum::{Crc32c, Sum};
 use super::upload::{Stored, Upload};
 use super::{S3Remote, blocking, unquoted};
+use crate::remote::flow;
 use crate::remote::{
     Proof, Put, RemoteError, RemoteErrorKind, StoredPart, Unfinished, UploadNotes,
 };
@@ -353,7 +354,7 @@ impl Reader {
         len: u64,
     ) -> Result<(Self, Bytes, Sum), RemoteError> {
         blocking(move || {
-            let bytes = body::read(&file, offset, len as usize)?;
+            let bytes = flow::read(&file, offset, len as usize)?;
             self.hasher.update(&bytes);
             let sum = Sum::of(self.checksum, &bytes);
             if let (Some(all), Sum::Crc32c(part)) = (self.crc, &sum) {

@@ -12,11 +12,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
-use super::body::{Progress, Sum};
 use super::provider::Checksum;
+use super::stream;
+use super::sum::Sum;
 use super::{
     Description, PATIENCE, S3Remote, compare, described, failure, heed, storing, unquoted,
 };
+use crate::remote::flow::Progress;
 use crate::remote::{Pace, Proof, Put, RemoteError};
 
 /// Putting the parts together takes services minutes when there are many.
@@ -214,7 +216,7 @@ impl Upload {
             .content_length(bytes.len() as i64)
             .set_checksum_crc32_c(sum.crc32c())
             .set_content_md5(sum.md5())
-            .body(progress.body(bytes))
+            .body(stream(progress.body(bytes)))
             .send();
         let answer = progress
             .watch(PATIENCE, request)
@@ -271,9 +273,7 @@ impl Upload {
         // checksum of the whole answer; it is not comparable.
         let stored = answer.checksum_crc32_c().filter(|crc| !crc.contains('-'));
         compare(&self.what, crc, stored)?;
-        Ok(Proof {
-            etag: answer.e_tag().map(unquoted),
-        })
+        Ok(Proof::of_etag(answer.e_tag().map(unquoted)))
     }
 
     /// The proof of the object that is there, if it is the one to be stored.
@@ -286,9 +286,7 @@ impl Upload {
             .send();
         let answer = tokio::time::timeout(PATIENCE, request).await.ok()?.ok()?;
         let blake3 = answer.metadata()?.get("blake3")?;
-        (*blake3 == *hash.to_hex()).then(|| Proof {
-            etag: answer.e_tag().map(unquoted),
-        })
+        (*blake3 == *hash.to_hex()).then(|| Proof::of_etag(answer.e_tag().map(unquoted)))
     }
 
     /// Has the service forget the upload and its parts. One that it has forgotten is no error.
@@ -326,7 +324,7 @@ impl Upload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::s3::body::Sum;
+    use crate::remote::s3::sum::Sum;
 
     #[test]
     fn a_part_is_known_by_its_checksum_or_else_by_its_md5() {

@@ -17,6 +17,9 @@ CREATE TABLE IF NOT EXISTS "device_file" (
     hash                text NOT NULL,         -- BLAKE3 of the content
     version             bigint NOT NULL,       -- the folder's: raised by each change in it
     delivered_at        timestamptz NOT NULL,
+    object_id           text,                  -- what the remote calls it, if not by its key,
+    object_version      text,                  -- and as which of its versions
+    etag                text,                  -- the remote's; NULL: it has none
     outboxfs_version    text NOT NULL,         -- which program wrote the row
     PRIMARY KEY (mount_id, folder, file)
 );

@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS "device_test" (
     stats_error         text,                  -- what is wrong with stats.json, one sentence
     pictures            jsonb NOT NULL,        -- array by name, of objects with name, url,
                                                -- thumbnail_url, thumbnail_error, bytes, width,
-                                               -- height, hash, delivered_at
+                                               -- height, hash, delivered_at, and, where the
+                                               -- remote tells them, object_id, object_version, etag
     picture_count       bigint NOT NULL,
     files               bigint NOT NULL,       -- delivered files, those of folders below not counted
     bytes               bigint NOT NULL,       -- their size

@@ -17,6 +17,9 @@ CREATE TABLE IF NOT EXISTS "device_file" (
     hash                TEXT NOT NULL,     -- BLAKE3 of the content
     version             INTEGER NOT NULL,  -- the folder's: raised by each change in it
     delivered_at        TEXT NOT NULL,     -- RFC 3339 in UTC
+    object_id           TEXT,              -- what the remote calls it, if not by its key,
+    object_version      TEXT,              -- and as which of its versions
+    etag                TEXT,              -- the remote's; NULL: it has none
     outboxfs_version    TEXT NOT NULL,     -- which program wrote the row
     PRIMARY KEY (mount_id, folder, file)
 );

@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS "device_test" (
     stats_error         TEXT,              -- what is wrong with stats.json, one sentence
     pictures            TEXT NOT NULL,     -- JSON array by name, of objects with name, url,
                                            -- thumbnail_url, thumbnail_error, bytes, width,
-                                           -- height, hash
+                                           -- height, hash, delivered_at, and, where the remote
+                                           -- tells them, object_id, object_version, etag
     picture_count       INTEGER NOT NULL,
     files               INTEGER NOT NULL,  -- delivered files, those of folders below not counted
     bytes               INTEGER NOT NULL,  -- their size

@@ -1,5 +1,5 @@
-//! Bytes on their way to S3: read once, hashed and summed while they are in the cache, and sent in
-//! slices so that a stall is told from a slow line.
+//! Bytes on their way to a service: sent in slices, so that a stall is told from a slow line, and no
+//! faster than they may go.
 
 use std::fs::File;
 use std::pin::Pin;
@@ -8,16 +8,36 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
-use crc_fast::CrcAlgorithm;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-use super::provider::Checksum;
-use crate::remote::{Pace, RemoteError, Sent};
+use super::{Pace, RemoteError, Sent};
 
 /// What the connection is given at a time. Hyper writes each slice from where it lies.
 const SLICE: usize = 256 << 10;
+/// File contents held in memory at once by all uploads of a remote together.
+const MEMORY: u64 = 48 << 20;
+/// What memory is counted in.
+const MEMORY_UNIT: u64 = 1 << 20;
+
+/// Room for file contents on their way.
+pub(super) struct Memory(Arc<Semaphore>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new((MEMORY / MEMORY_UNIT) as usize)))
+    }
+}
+
+impl Memory {
+    /// Room for `bytes` of file content, or for as much as there is at all.
+    pub async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let units = bytes.min(MEMORY).div_ceil(MEMORY_UNIT) as u32;
+        let permit = self.0.clone().acquire_many_owned(units).await;
+        permit.expect("the semaphore is never closed")
+    }
+}
 
 /// Reads exactly `len` bytes from `offset`. A file that has become shorter has changed.
 pub(super) fn read(file: &File, offset: u64, len: usize) -> Result<Bytes, RemoteError> {
@@ -36,67 +56,6 @@ pub(super) fn read(file: &File, offset: u64, len: usize) -> Result<Bytes, Remote
     }
     buffer.truncate(len); // the allocator may have given more room
     Ok(buffer.into())
-}
-
-/// CRC32C, which processors compute, and which those of pieces make that of the whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Crc32c(u64);
-
-impl Crc32c {
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes))
-    }
-
-    /// The checksum of these bytes and `len` more, whose own is `next`.
-    pub fn then(self, next: Self, len: u64) -> Self {
-        let algorithm = CrcAlgorithm::Crc32Iscsi;
-        Self(crc_fast::checksum_combine(algorithm, self.0, next.0, len))
-    }
-
-    /// As S3's headers have it: big-endian, in base64.
-    pub fn header(self) -> String {
-        aws_smithy_types::base64::encode((self.0 as u32).to_be_bytes())
-    }
-}
-
-/// A checksum in the form that the service verifies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Sum {
-    Crc32c(Crc32c),
-    /// Base64, as in `Content-MD5`.
-    Md5(String),
-}
-
-impl Sum {
-    pub fn of(checksum: Checksum, bytes: &[u8]) -> Self {
-        use md5::{Digest, Md5};
-        match checksum {
-            Checksum::Crc32c => Self::Crc32c(Crc32c::of(bytes)),
-            Checksum::Md5 => Self::Md5(aws_smithy_types::base64::encode(Md5::digest(bytes))),
-        }
-    }
-
-    /// As it stands in the request, whichever it is.
-    pub fn text(&self) -> String {
-        match self {
-            Self::Crc32c(crc) => crc.header(),
-            Self::Md5(md5) => md5.clone(),
-        }
-    }
-
-    pub fn crc32c(&self) -> Option<String> {
-        match self {
-            Self::Crc32c(crc) => Some(crc.header()),
-            Self::Md5(_) => None,
-        }
-    }
-
-    pub fn md5(&self) -> Option<String> {
-        match self {
-            Self::Crc32c(_) => None,
-            Self::Md5(md5) => Some(md5.clone()),
-        }
-    }
 }
 
 /// How much of a body the connection has taken so far; a body and its watcher share it.
@@ -121,14 +80,14 @@ impl Progress {
     }
 
     /// A request's body that reports here.
-    pub fn body(&self, bytes: Bytes) -> ByteStream {
-        ByteStream::new(SdkBody::from_body_1_x(Slices {
+    pub fn body(&self, bytes: Bytes) -> Slices {
+        Slices {
             rest: bytes,
             slice: self.pace.slice(SLICE),
             asked: false,
             wait: None,
             progress: self.clone(),
-        }))
+        }
     }
 
     /// Awaits `request`, but no longer than `patience` (twice that at most) without any progress.
@@ -147,7 +106,8 @@ impl Progress {
     }
 }
 
-struct Slices {
+/// A body that is sent piece by piece.
+pub(super) struct Slices {
     rest: Bytes,
     slice: usize,
     /// Whether the next slice's bytes are taken from the pace already.
@@ -211,23 +171,6 @@ impl http_body::Body for Slices {
 mod tests {
     use super::*;
     use std::io::Write;
-
-    #[test]
-    fn checksums_of_pieces_combine() {
-        // The check value of CRC-32/ISCSI, 0xE3069283.
-        assert_eq!(Crc32c::of(b"123456789").header(), "4waSgw==");
-        let pieces = Crc32c::of(b"12345").then(Crc32c::of(b"6789"), 4);
-        assert_eq!(pieces.header(), "4waSgw==");
-        assert_eq!(Crc32c::of(b"").then(Crc32c::of(b"x"), 1), Crc32c::of(b"x"));
-    }
-
-    #[test]
-    fn content_md5_is_the_digest_in_base64() {
-        // The digest of the empty string, RFC 1321 appendix A.5.
-        let sum = Sum::of(Checksum::Md5, b"");
-        assert_eq!(sum.md5().as_deref(), Some("1B2M2Y8AsgTpgAmY7PhCfg=="));
-        assert_eq!(sum.crc32c(), None);
-    }
 
     #[test]
     fn a_file_that_is_shorter_than_it_was_has_changed() {

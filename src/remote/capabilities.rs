@@ -1,0 +1,47 @@
+/// What a remote can do beside storing objects. Who needs more asks here, and says what is missing;
+/// nobody asks which remote it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    pub thumbnails: Thumbnails,
+    /// [`Remote::list`](super::Remote::list) names what is there.
+    pub lists: bool,
+    /// [`Remote::head`](super::Remote::head) and [`Remote::get`](super::Remote::get) find objects.
+    pub reads: bool,
+    /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for good.
+    pub overwrites: bool,
+    pub deletes: bool,
+    /// [`Remote::copy`](super::Remote::copy) may find a way.
+    pub copies: bool,
+    /// Objects can be stored encoded, and say so to whoever reads them.
+    pub encodings: bool,
+    /// Files sent at a time, unless the person says how many; `None`: the program's default.
+    pub workers: Option<usize>,
+}
+
+/// What becomes of pictures' thumbnails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thumbnails {
+    /// They are stored as objects.
+    Kept,
+    /// The service makes them of the original, which is all that is sent; the
+    /// [proof](super::Proof::thumbnail_url) says where they are.
+    Made,
+    /// There are none.
+    Absent,
+}
+
+impl Default for Capabilities {
+    /// Those of an object store.
+    fn default() -> Self {
+        Self {
+            thumbnails: Thumbnails::Kept,
+            lists: true,
+            reads: true,
+            overwrites: true,
+            deletes: true,
+            copies: true,
+            encodings: false,
+            workers: None,
+        }
+    }
+}
