@@ -262,8 +262,17 @@ async fn a_sink_that_is_away_delays_its_own_rows_only() {
     rows_equal_objects(&rig, &postgrest, UNITS).await;
     rows_equal_objects(&rig, &csv, UNITS).await;
     rows_equal_objects(&rig, &lines, UNITS).await;
-    // What was brought again for the sake of one was not written again to the others.
-    assert_eq!(lines.lines().len(), UNITS);
+    // What was brought again for the sake of one was not written again to the others. (A folder that
+    // was quiet for longer than the settle time between its two files has two versions.)
+    let mut versions: Vec<_> = lines
+        .lines()
+        .iter()
+        .map(|line| (line["folder"].to_string(), line["version"].to_string()))
+        .collect();
+    let written = versions.len();
+    versions.sort();
+    versions.dedup();
+    assert_eq!(versions.len(), written);
 }
 
 #[tokio::test(flavor = "multi_thread")]

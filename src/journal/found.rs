@@ -1,6 +1,6 @@
 //! What a scan finds becomes versions and work, or is suspect.
 
-use rusqlite::params;
+use rusqlite::{Statement, ToSql, params};
 
 use super::apply::LARGE;
 use super::store::Store;
@@ -11,6 +11,9 @@ use crate::path::RelPath;
 /// while the journal was rebuilt.
 const CRASHED: i64 = 1;
 const REBUILT: i64 = 2;
+
+/// Files that are added with one statement.
+const AT_ONCE: usize = 16;
 
 /// A file as the journal has it.
 struct Recorded {
@@ -27,23 +30,10 @@ impl Store {
     pub(super) fn apply_scanned(&mut self, scanned: &ScannedFolder) -> Result<(), JournalError> {
         if !scanned.found.is_empty() {
             let folder_id = self.make_folder(&scanned.path)?;
-            let strays = self
-                .conn
-                .prepare_cached("SELECT EXISTS (SELECT 1 FROM stray)")?
-                .query_row([], |row| row.get(0))?;
-            for sighting in &scanned.found {
-                if let Some(id) = self.add(folder_id, sighting)? {
-                    self.note_in_batch(folder_id)?;
-                    if strays {
-                        self.take_over(id, &scanned.path.join(&sighting.name))?;
-                    }
-                    continue;
-                }
-                let path = scanned.path.join(&sighting.name);
-                match scanned.watched {
-                    true => self.found(folder_id, &path, sighting)?,
-                    false => self.written(&path, &sighting.stat, now_ms())?,
-                }
+            let is_empty = "SELECT NOT EXISTS (SELECT 1 FROM file WHERE folder_id = ?)";
+            match self.is_so(is_empty, [folder_id])? {
+                true => self.add_all(folder_id, scanned)?,
+                false => self.compare(folder_id, scanned)?,
             }
         }
         for name in &scanned.missing {
@@ -56,48 +46,92 @@ impl Store {
         Ok(())
     }
 
-    /// Records a file that the journal does not know, as a first scan finds by the million. `None`
-    /// if it knows it.
-    fn add(&mut self, folder_id: i64, sighting: &Sighting) -> Result<Option<i64>, JournalError> {
-        let Sighting { name, stat, .. } = sighting;
-        let size = stat.size as i64;
-        // Without RETURNING, which makes a temporary table each time.
-        let added = self
-            .conn
-            .prepare_cached(
-                "INSERT INTO file (folder_id, name, version, size, mtime_ns, inode)
-                 VALUES (?1, ?2, 1, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                folder_id,
-                name,
-                size,
-                stat.mtime_ns,
-                stat.inode as i64
-            ])?;
-        if added == 0 {
-            return Ok(None);
+    fn is_so(&self, question: &str, of: impl rusqlite::Params) -> Result<bool, JournalError> {
+        let mut question = self.conn.prepare_cached(question)?;
+        Ok(question.query_row(of, |row| row.get(0))?)
+    }
+
+    /// Files of a folder of which the journal may know some.
+    fn compare(&mut self, folder_id: i64, scanned: &ScannedFolder) -> Result<(), JournalError> {
+        for sighting in &scanned.found {
+            let path = scanned.path.join(&sighting.name);
+            let known = "SELECT EXISTS (SELECT 1 FROM file WHERE folder_id = ? AND name = ?)";
+            if !self.is_so(known, params![folder_id, sighting.name])? {
+                self.add(folder_id, &scanned.path, std::slice::from_ref(sighting))?;
+            } else if scanned.watched {
+                self.found(folder_id, &path, sighting)?;
+            } else {
+                self.written(&path, &sighting.stat, now_ms())?;
+            }
         }
-        let id = self.conn.last_insert_rowid();
+        Ok(())
+    }
+
+    /// All files of a folder of which the journal knows none, as a first scan finds by the million.
+    fn add_all(&mut self, folder_id: i64, scanned: &ScannedFolder) -> Result<(), JournalError> {
+        for sightings in scanned.found.chunks(AT_ONCE) {
+            self.add(folder_id, &scanned.path, sightings)?;
+        }
+        Ok(())
+    }
+
+    /// Records files that the journal does not know, with one statement for each table: a statement
+    /// costs as much as several rows.
+    fn add(
+        &mut self,
+        folder_id: i64,
+        folder: &RelPath,
+        sightings: &[Sighting],
+    ) -> Result<(), JournalError> {
+        let rows = repeated("(?1, ?, 1, ?, ?, ?)", sightings.len());
+        let mut statement = self.conn.prepare_cached(&format!(
+            "INSERT INTO file (folder_id, name, version, size, mtime_ns, inode) VALUES {rows}"
+        ))?;
+        let mut at = Places::new(&mut statement);
+        at.bind(folder_id)?;
+        for Sighting { name, stat, .. } in sightings {
+            at.bind(name)?;
+            at.bind(stat.size as i64)?;
+            at.bind(stat.mtime_ns)?;
+            at.bind(stat.inode as i64)?;
+        }
+        statement.raw_execute()?;
+        drop(statement);
+        // AUTOINCREMENT counts on from row to row.
+        let last = self.conn.last_insert_rowid();
+        let ids = last + 1 - sightings.len() as i64..=last;
+
+        let mut priorities = Vec::with_capacity(sightings.len());
+        for id in ids.clone() {
+            priorities.push(self.priority_of(id)?);
+        }
+        let rows = repeated("(?1, ?2, ?3, ?4, 0, ?, ?, ?, ?)", sightings.len());
+        let mut statement = self.conn.prepare_cached(&format!(
+            "INSERT INTO work (folder_id, due_at, queued_at, doubt, state, file_id, large, size, priority)
+             VALUES {rows}"
+        ))?;
         let now = now_ms();
-        let doubt = if self.rebuilding { REBUILT } else { 0 };
-        let priority = self.priority_of(id)?;
-        self.conn
-            .prepare_cached(
-                "INSERT INTO work (file_id, folder_id, state, large, due_at, queued_at, size, doubt, priority)
-                 VALUES (?1, ?2, 0, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                id,
-                folder_id,
-                stat.size >= LARGE,
-                now + self.settle_ms,
-                now,
-                size,
-                doubt,
-                priority
-            ])?;
-        Ok(Some(id))
+        let mut at = Places::new(&mut statement);
+        at.bind(folder_id)?;
+        at.bind(now + self.settle_ms)?;
+        at.bind(now)?;
+        at.bind(if self.rebuilding { REBUILT } else { 0 })?;
+        for ((id, sighting), priority) in ids.clone().zip(sightings).zip(priorities) {
+            at.bind(id)?;
+            at.bind(sighting.stat.size >= LARGE)?;
+            at.bind(sighting.stat.size as i64)?;
+            at.bind(priority)?;
+        }
+        statement.raw_execute()?;
+        drop(statement);
+
+        self.note_in_batch(folder_id)?;
+        if self.is_so("SELECT EXISTS (SELECT 1 FROM stray)", [])? {
+            for (id, sighting) in ids.zip(sightings) {
+                self.take_over(id, &folder.join(&sighting.name))?;
+            }
+        }
+        Ok(())
     }
 
     /// A file that the journal knows otherwise, or that was suspect. It is a change, unless it looks
@@ -204,6 +238,29 @@ impl Store {
             id,
             "the local file is gone, and nobody removed it through the mount; the copy at the remote is kept",
         )
+    }
+}
+
+/// `row`, so many times, as SQL separates rows.
+fn repeated(row: &str, times: usize) -> String {
+    vec![row; times].join(", ")
+}
+
+/// A statement's parameters, in their order.
+struct Places<'a, 'c> {
+    statement: &'a mut Statement<'c>,
+    bound: usize,
+}
+
+impl<'a, 'c> Places<'a, 'c> {
+    fn new(statement: &'a mut Statement<'c>) -> Self {
+        let bound = 0;
+        Self { statement, bound }
+    }
+
+    fn bind(&mut self, value: impl ToSql) -> rusqlite::Result<()> {
+        self.bound += 1;
+        self.statement.raw_bind_parameter(self.bound, value)
     }
 }
 

@@ -292,21 +292,6 @@ SELECT
     strftime('%Y-%m-%dT%H:%M:%fZ', started_at / 1000.0, 'unixepoch') AS created_at
 FROM batch, now;
 
--- What has come to the totals of folders and is not in them yet: empty between transactions.
-CREATE TABLE tally (
-    folder_id     INTEGER NOT NULL,
-    files         INTEGER NOT NULL DEFAULT 0,
-    bytes         INTEGER NOT NULL DEFAULT 0,
-    queued_files  INTEGER NOT NULL DEFAULT 0,
-    queued_bytes  INTEGER NOT NULL DEFAULT 0,
-    failed_files  INTEGER NOT NULL DEFAULT 0,
-    failed_bytes  INTEGER NOT NULL DEFAULT 0,
-    suspect_files INTEGER NOT NULL DEFAULT 0,
-    suspect_bytes INTEGER NOT NULL DEFAULT 0,
-    queued_rows   INTEGER NOT NULL DEFAULT 0,
-    failed_rows   INTEGER NOT NULL DEFAULT 0
-);
-
 -- Totals of what is of no folder any more, kept by the triggers below: never counted. One row.
 CREATE TABLE total (
     one         INTEGER PRIMARY KEY CHECK (one = 1),
@@ -320,41 +305,31 @@ INSERT INTO total (one) VALUES (1);
 INSERT INTO folder (id, parent_id, name, created_at)
 VALUES (1, NULL, x'', CAST(unixepoch('subsec') * 1000 AS INTEGER));
 
+-- The functions are the writer's (journal/tally.rs): others read only.
 CREATE TRIGGER file_added AFTER INSERT ON file BEGIN
-    INSERT INTO tally (folder_id, files, bytes) VALUES (new.folder_id, 1, new.size);
+    SELECT note_file(new.folder_id, 1, new.size);
 END;
 CREATE TRIGGER file_removed AFTER DELETE ON file BEGIN
-    INSERT INTO tally (folder_id, files, bytes) VALUES (old.folder_id, -1, -old.size);
+    SELECT note_file(old.folder_id, -1, old.size);
 END;
 CREATE TRIGGER file_changed AFTER UPDATE OF size, folder_id ON file
 WHEN new.size <> old.size OR new.folder_id <> old.folder_id BEGIN
-    INSERT INTO tally (folder_id, files, bytes)
-    VALUES (old.folder_id, -1, -old.size), (new.folder_id, 1, new.size);
+    SELECT note_file(old.folder_id, -1, old.size), note_file(new.folder_id, 1, new.size);
 END;
 CREATE TRIGGER work_added AFTER INSERT ON work BEGIN
-    INSERT INTO tally (folder_id, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files, suspect_bytes)
-    VALUES (new.folder_id, new.state < 2, (new.state < 2) * new.size, new.state = 2, (new.state = 2) * new.size,
-        new.state = 3, (new.state = 3) * new.size);
+    SELECT note_work(new.folder_id, 1, new.state, new.size);
 END;
 CREATE TRIGGER work_removed AFTER DELETE ON work BEGIN
-    INSERT INTO tally (folder_id, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files, suspect_bytes)
-    VALUES (old.folder_id, -(old.state < 2), -(old.state < 2) * old.size, -(old.state = 2),
-        -(old.state = 2) * old.size, -(old.state = 3), -(old.state = 3) * old.size);
+    SELECT note_work(old.folder_id, -1, old.state, old.size);
 END;
 CREATE TRIGGER work_moved AFTER UPDATE OF state, size, folder_id ON work
 WHEN new.size <> old.size OR new.folder_id <> old.folder_id
     OR (new.state <> old.state AND max(new.state, old.state) > 1) BEGIN
-    INSERT INTO tally (folder_id, queued_files, queued_bytes, failed_files, failed_bytes, suspect_files, suspect_bytes)
-    VALUES
-        (old.folder_id, -(old.state < 2), -(old.state < 2) * old.size, -(old.state = 2),
-            -(old.state = 2) * old.size, -(old.state = 3), -(old.state = 3) * old.size),
-        (new.folder_id, new.state < 2, (new.state < 2) * new.size, new.state = 2, (new.state = 2) * new.size,
-            new.state = 3, (new.state = 3) * new.size);
+    SELECT note_work(old.folder_id, -1, old.state, old.size), note_work(new.folder_id, 1, new.state, new.size);
 END;
 CREATE TRIGGER folder_row_moved AFTER UPDATE OF row_state ON folder
 WHEN new.row_state <> old.row_state BEGIN
-    INSERT INTO tally (folder_id, queued_rows, failed_rows)
-    VALUES (new.id, (new.row_state IN (1, 3)) - (old.row_state IN (1, 3)), (new.row_state = 2) - (old.row_state = 2));
+    SELECT note_row(new.id, -1, old.row_state), note_row(new.id, 1, new.row_state);
 END;
 CREATE TRIGGER gone_row_added AFTER INSERT ON gone_row BEGIN
     UPDATE total SET

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::arrival::Arrivals;
 use super::batch::Current;
 use super::share::Share;
+use super::tally::Notes;
 use super::{JournalError, Options, damage, now_ms};
 use crate::glob::Globs;
 
@@ -37,6 +38,8 @@ pub(super) struct Store {
     pub(super) paused: bool,
     pub(super) batch: Current,
     pub(super) arrivals: Arrivals,
+    /// What has come to the totals of folders in this transaction.
+    pub(super) notes: Notes,
     pub(super) share: Share,
     /// Folder ids by path; only a cache, emptied by renames, removals and roll-backs.
     pub(super) folder_ids: HashMap<Box<[u8]>, i64>,
@@ -90,8 +93,10 @@ impl Store {
         };
         make_private(path).map_err(|error| unusable(error.to_string()))?;
         let conn = Connection::open(path).map_err(|error| unusable(error.to_string()))?;
+        let notes = Notes::of(&conn).map_err(|error| unusable(error.to_string()))?;
         let mut store = Self {
             conn,
+            notes,
             settle_ms: options.settle.as_millis() as i64,
             has_rows: options.has_rows,
             sync_deletes: options.sync_deletes,
@@ -145,8 +150,7 @@ impl Store {
         self.prepare_strays()?;
         self.prepare_priority()?;
         self.remember_thumbnails(&options.thumbnails)?;
-        self.transaction(Store::tally)?;
-        self.conn.set_prepared_statement_cache_capacity(160);
+        self.conn.set_prepared_statement_cache_capacity(200);
         Ok(())
     }
 
@@ -231,6 +235,7 @@ impl Store {
         self.forget_folders();
         self.batch = Current::default();
         self.arrivals.lose();
+        self.notes.forget();
         if let Err(error) = self.know_share() {
             tracing::error!(%error, "what is claimed could not be read from the journal");
         }

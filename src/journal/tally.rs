@@ -1,15 +1,19 @@
-//! Totals of folders: each has those of all from it on down. Triggers note what files and work come
-//! and go; before a commit the notes are summed up and added to the folders and all above them, each of
-//! which is written once a transaction however many files it was about.
+//! Totals of folders: each has those of all from it on down. Triggers tell of the files and work that
+//! come and go by calling functions of this file, which note it in memory; before a commit the notes are
+//! summed up and added to the folders and all above them, each of which is written once a transaction
+//! however many files it was about.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, params, params_from_iter};
+use parking_lot::Mutex;
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::JournalError;
 use super::store::Store;
 
-/// The columns of `tally`, which `folder` has too.
+/// The columns of `folder` that are totals.
 const COLUMNS: [&str; 10] = [
     "files",
     "bytes",
@@ -28,15 +32,84 @@ const CACHED_PARENTS: usize = 10_000;
 
 type Sums = [i64; COLUMNS.len()];
 
+/// What has come to folders, and is not in their totals yet; by folder.
+#[derive(Clone, Default)]
+pub(super) struct Notes(Arc<Mutex<HashMap<i64, Sums>>>);
+
+impl Notes {
+    /// Notes from now on what is written by this connection. It cannot write without.
+    pub(super) fn of(conn: &Connection) -> rusqlite::Result<Self> {
+        let notes = Self::default();
+        notes.hear(conn, "note_file", |values| {
+            let [files, bytes] = values;
+            let mut sums = Sums::default();
+            (sums[0], sums[1]) = (files, files * bytes);
+            sums
+        })?;
+        notes.hear(conn, "note_work", |values| {
+            let [files, state, bytes] = values;
+            let mut sums = Sums::default();
+            // Claimed counts as queued.
+            let at = 2 * usize::try_from(state.max(1)).unwrap_or_default();
+            if let Some([its_files, its_bytes]) = sums.get_mut(at..at + 2) {
+                (*its_files, *its_bytes) = (files, files * bytes);
+            }
+            sums
+        })?;
+        notes.hear(conn, "note_row", |values| {
+            let [rows, state] = values;
+            let mut sums = Sums::default();
+            match state {
+                1 | 3 => sums[8] = rows,
+                2 => sums[9] = rows,
+                _ => {}
+            }
+            sums
+        })?;
+        Ok(notes)
+    }
+
+    /// Makes an SQL function of a folder and `N` numbers.
+    fn hear<const N: usize>(
+        &self,
+        conn: &Connection,
+        name: &str,
+        meaning: impl Fn([i64; N]) -> Sums + Send + 'static,
+    ) -> rusqlite::Result<()> {
+        let notes = self.clone();
+        let note = move |context: &Context<'_>| {
+            let mut values = [0; N];
+            for (at, value) in values.iter_mut().enumerate() {
+                *value = context.get(at + 1)?;
+            }
+            notes.add(context.get(0)?, &meaning(values));
+            Ok(None::<i64>)
+        };
+        conn.create_scalar_function(name, N as i32 + 1, FunctionFlags::SQLITE_UTF8, note)
+    }
+
+    fn add(&self, folder: i64, changes: &Sums) {
+        let mut notes = self.0.lock();
+        let sums = notes.entry(folder).or_default();
+        for (sum, change) in sums.iter_mut().zip(changes) {
+            *sum += change;
+        }
+    }
+
+    /// After a roll-back.
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
+
 impl Store {
     /// Adds what was noted to the folders. In a transaction; before a folder that notes are about is
     /// moved or removed.
     pub(super) fn tally(&mut self) -> Result<(), JournalError> {
-        let noted = self.noted()?;
+        let noted: Vec<(i64, Sums)> = self.notes.0.lock().drain().collect();
         if noted.is_empty() {
             return Ok(());
         }
-        self.conn.prepare_cached("DELETE FROM tally")?.execute([])?;
         let mut sums: HashMap<i64, Sums> = HashMap::new();
         for (folder, changes) in noted {
             let mut at = Some(folder);
@@ -61,23 +134,6 @@ impl Store {
         Ok(())
     }
 
-    /// The notes, by folder.
-    fn noted(&mut self) -> Result<HashMap<i64, Sums>, JournalError> {
-        let mut statement = self.conn.prepare_cached(&format!(
-            "SELECT folder_id, {} FROM tally",
-            COLUMNS.join(", ")
-        ))?;
-        let mut rows = statement.query([])?;
-        let mut noted: HashMap<i64, Sums> = HashMap::new();
-        while let Some(row) = rows.next()? {
-            let sums = noted.entry(row.get(0)?).or_default();
-            for (column, sum) in sums.iter_mut().enumerate() {
-                *sum += row.get::<_, i64>(column + 1)?;
-            }
-        }
-        Ok(noted)
-    }
-
     fn parent_of(&mut self, id: i64) -> Result<Option<i64>, JournalError> {
         if let Some(parent) = self.folder_parents.get(&id) {
             return Ok(*parent);
@@ -98,26 +154,32 @@ impl Store {
     /// A folder is about to leave the one that it is in.
     pub(super) fn tally_leaving(&mut self, id: i64) -> Result<(), JournalError> {
         self.tally()?;
-        self.note_folder(id, "-")?;
+        self.note_folder(id, -1)?;
         self.tally()
     }
 
     /// A folder has come to the one that it is in.
     pub(super) fn tally_arrived(&mut self, id: i64) -> Result<(), JournalError> {
-        self.note_folder(id, "")
+        self.note_folder(id, 1)
     }
 
-    /// Notes all that a folder has, of the one that it is in.
-    fn note_folder(&mut self, id: i64, sign: &str) -> Result<(), JournalError> {
-        let values = COLUMNS.map(|column| format!("{sign}{column}"));
-        self.conn
-            .prepare_cached(&format!(
-                "INSERT INTO tally (folder_id, {}) SELECT parent_id, {} FROM folder
-                 WHERE id = ? AND parent_id IS NOT NULL",
-                COLUMNS.join(", "),
-                values.join(", ")
-            ))?
-            .execute(params![id])?;
+    /// Notes all that a folder has, so many times, of the one that it is in.
+    fn note_folder(&mut self, id: i64, times: i64) -> Result<(), JournalError> {
+        let Some(parent) = self.parent_of(id)? else {
+            return Ok(());
+        };
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT {} FROM folder WHERE id = ?",
+            COLUMNS.join(", ")
+        ))?;
+        let has = statement.query_row([id], |row| {
+            let mut sums = Sums::default();
+            for (column, sum) in sums.iter_mut().enumerate() {
+                *sum = times * row.get::<_, i64>(column)?;
+            }
+            Ok(sums)
+        })?;
+        self.notes.add(parent, &has);
         Ok(())
     }
 }
@@ -210,7 +272,7 @@ mod tests {
                 hash: blake3::hash(b"content"),
                 kind: super::super::Kind::Picture,
                 dimensions: None,
-                etag: None,
+                proof: crate::remote::Proof::default(),
                 thumbnail: crate::derive::thumbnail::ThumbnailState::None,
             }),
         }
