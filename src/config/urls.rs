@@ -58,9 +58,12 @@ impl FromStr for RemoteUrl {
         match url.scheme() {
             "file" => check_file(&url)?,
             "s3" => check_s3(&url)?,
+            // What else there is to say of these their remotes say when they are opened.
+            "cloudinary" => {}
             other => {
                 return Err(format!(
-                    "unknown remote scheme '{other}:'; write file:///path or s3://bucket/prefix"
+                    "unknown remote scheme '{other}:'; write file:///path, s3://bucket/prefix or \
+                     cloudinary://CLOUD/folder"
                 ));
             }
         }
@@ -80,8 +83,8 @@ fn refuse_credentials(url: &Url) -> Result<(), String> {
     let in_authority = !url.username().is_empty() || url.password().is_some();
     if in_authority || has_secret_parameter(url) {
         return Err(
-            "the URL holds credentials, which other users could see; take them out and set \
-             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile in ~/.aws"
+            "the URL holds credentials, which other users could see; take them out and set them \
+             in the environment (docs/remotes.md says which), or the file that --env-file names"
                 .to_owned(),
         );
     }

@@ -6,7 +6,7 @@ use super::load::Loaded;
 use super::send::mtime_text;
 use crate::journal::{CopySource, FileClaim};
 use crate::path::RelPath;
-use crate::remote::{Artifact, Copy, Described, Key, Proof, RemoteError, media_type};
+use crate::remote::{Artifact, Copies, Copy, Described, Key, Proof, RemoteError, media_type};
 
 /// Smaller files are sent as quickly as copied, unless they were renamed, bytes.
 const WORTH_COPYING: u64 = 4096;
@@ -19,10 +19,12 @@ pub(super) struct Source<'a> {
 
 /// Another object of this content, as far as the journal knows.
 pub(super) fn look_up(context: &Context, claim: &FileClaim, loaded: &Loaded) -> Option<CopySource> {
-    if !context.remote.capabilities().copies {
-        return None;
-    }
-    let only_renamed = loaded.stat.size < WORTH_COPYING;
+    let copies = context.remote.capabilities().copies;
+    let only_renamed = match copies {
+        Copies::Always => loaded.stat.size < WORTH_COPYING,
+        Copies::AsMoves if context.options.sync_deletes => true,
+        _ => return None,
+    };
     let found = context
         .view
         .lock()
@@ -53,10 +55,11 @@ pub(super) fn enter<'a>(
 /// `None` if there is nothing to be copied after all.
 pub(super) async fn original(
     context: &Context,
-    from: &RelPath,
+    found: &CopySource,
     to: &RelPath,
     loaded: &Loaded,
 ) -> Result<Option<Proof>, RemoteError> {
+    let from = &found.path;
     let copy = Copy {
         from: Key::new(Artifact::Original, from),
         to: Key::new(Artifact::Original, to),
@@ -66,6 +69,8 @@ pub(super) async fn original(
             hash: loaded.hash,
             metadata: vec![("mtime", mtime_text(loaded.stat.mtime_ns))],
         }),
+        // What a renamed file leaves behind is deleted with `sync_deletes` in any case.
+        moves: found.renamed && context.options.sync_deletes,
     };
     context.remote.copy(&copy).await
 }
@@ -83,6 +88,7 @@ pub(super) async fn thumbnail(
         to: Key::below(folder, to),
         expected: ("original-blake3", loaded.hash.to_hex().to_string()),
         described: None,
+        moves: false,
     };
     context.remote.copy(&copy).await
 }

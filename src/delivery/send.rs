@@ -147,15 +147,16 @@ impl Sending<'_> {
         let (thumbnail, dimensions) = thumbnail?;
         let (proof, _waits) = original?;
         // Made by the service, of the original.
+        let is_wanted = !context.options.pictures.thumbnails.is_empty();
         let thumbnail = match &proof.thumbnail_url {
-            Some(_) => ThumbnailState::Delivered,
-            None => thumbnail,
+            Some(_) if is_wanted => ThumbnailState::Delivered,
+            _ => thumbnail,
         };
         Ok(Delivered {
             stat: loaded.stat,
             hash: loaded.hash,
             kind: loaded.kind,
-            dimensions,
+            dimensions: dimensions.or(proof.picture),
             proof,
             thumbnail,
         })
@@ -173,9 +174,8 @@ async fn put_original(
         return Ok(proof);
     }
     if let Some(source) = source {
-        let from = &source.found.path;
-        if let Some(proof) = copy::original(context, from, &claim.path, loaded).await? {
-            tracing::debug!(path = %claim.path, from = %from, "copied at the remote");
+        if let Some(proof) = copy::original(context, source.found, &claim.path, loaded).await? {
+            tracing::debug!(path = %claim.path, from = %source.found.path, "copied at the remote");
             return Ok(proof);
         }
     }

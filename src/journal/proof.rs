@@ -47,6 +47,8 @@ pub(super) fn proof_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Proof> {
         version: row.get(first + 2)?,
         url: row.get(first + 3)?,
         thumbnail_url: row.get(first + 4)?,
+        // Kept with the file's kind.
+        picture: None,
     })
 }
 

@@ -10,8 +10,9 @@ pub struct Capabilities {
     /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for good.
     pub overwrites: bool,
     pub deletes: bool,
-    /// [`Remote::copy`](super::Remote::copy) may find a way.
-    pub copies: bool,
+    pub copies: Copies,
+    /// Files of no bytes can be stored.
+    pub empty_files: bool,
     /// Objects can be stored encoded, and say so to whoever reads them.
     pub encodings: bool,
     /// Files sent at a time, unless the person says how many; `None`: the program's default.
@@ -30,6 +31,15 @@ pub enum Thumbnails {
     Absent,
 }
 
+/// When [`Remote::copy`](super::Remote::copy) may find a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    Always,
+    /// Only if the source is [not wanted any more](super::Copy::moves).
+    AsMoves,
+    Never,
+}
+
 impl Default for Capabilities {
     /// Those of an object store.
     fn default() -> Self {
@@ -39,7 +49,8 @@ impl Default for Capabilities {
             reads: true,
             overwrites: true,
             deletes: true,
-            copies: true,
+            copies: Copies::Always,
+            empty_files: true,
             encodings: false,
             workers: None,
         }

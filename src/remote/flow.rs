@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-use super::{Pace, RemoteError, Sent};
+use super::{Body, Pace, RemoteError, Sent};
 
 /// What the connection is given at a time. Hyper writes each slice from where it lies.
 const SLICE: usize = 256 << 10;
@@ -56,6 +56,52 @@ pub(super) fn read(file: &File, offset: u64, len: usize) -> Result<Bytes, Remote
     }
     buffer.truncate(len); // the allocator may have given more room
     Ok(buffer.into())
+}
+
+/// The bytes of `body`, which must be those that `hash` names.
+pub(super) async fn content(body: &Body, hash: blake3::Hash) -> Result<Bytes, RemoteError> {
+    let body = body.clone();
+    blocking(move || {
+        let bytes = match body {
+            Body::Bytes(bytes) => bytes,
+            Body::File { file, len } => read(&file, 0, len as usize)?,
+        };
+        match blake3::hash(&bytes) == hash {
+            true => Ok(bytes),
+            false => Err(RemoteError::content_changed()),
+        }
+    })
+    .await
+}
+
+/// [`read`], with the bytes added to `hasher`.
+pub(super) async fn read_hashed(
+    file: &Arc<File>,
+    offset: u64,
+    len: usize,
+    hasher: &mut blake3::Hasher,
+) -> Result<Bytes, RemoteError> {
+    let (file, mut hashing) = (file.clone(), hasher.clone());
+    let read = blocking(move || {
+        let bytes = read(&file, offset, len)?;
+        hashing.update(&bytes);
+        Ok((bytes, hashing))
+    });
+    let (bytes, hashed) = read.await?;
+    *hasher = hashed;
+    Ok(bytes)
+}
+
+/// Runs file reads and long computations where they do not hold up other requests.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RemoteError> + Send + 'static,
+) -> Result<T, RemoteError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(RemoteError::transient(format!(
+            "reading a file for its upload was broken off: {error}"
+        ))),
+    }
 }
 
 /// How much of a body the connection has taken so far; a body and its watcher share it.

@@ -4,6 +4,7 @@
 mod body;
 mod capabilities;
 mod certificates;
+mod cloudinary;
 mod environment;
 mod error;
 mod file;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 pub use body::Body;
-pub use capabilities::{Capabilities, Thumbnails};
+pub use capabilities::{Capabilities, Copies, Thumbnails};
 pub use environment::Environment;
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
@@ -170,6 +171,8 @@ pub struct Copy {
     pub expected: (&'static str, String),
     /// What the copy is described by; `None`: as `from` is.
     pub described: Option<Described>,
+    /// The object under `from` is not wanted any more, and may be gone afterwards.
+    pub moves: bool,
 }
 
 /// What [`Put`] stores beside the bytes.
@@ -201,8 +204,12 @@ pub async fn open_with(
     match url.scheme() {
         "file" => Ok(Arc::new(file::FileRemote::open(url)?)),
         "s3" => Ok(Arc::new(s3::S3Remote::open(url, environment).await?)),
+        "cloudinary" => Ok(Arc::new(cloudinary::CloudinaryRemote::open(
+            url,
+            environment,
+        )?)),
         other => Err(RemoteError::permanent(format!(
-            "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix)"
+            "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix, cloudinary://CLOUD/folder)"
         ))),
     }
 }

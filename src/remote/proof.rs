@@ -14,6 +14,8 @@ pub struct Proof {
     pub url: Option<String>,
     /// Where they find the picture's thumbnail, if the service [makes it](super::Thumbnails::Made).
     pub thumbnail_url: Option<String>,
+    /// Width and height of the picture in pixels, if the service told them.
+    pub picture: Option<(u32, u32)>,
 }
 
 impl Proof {

@@ -235,7 +235,7 @@ pub(super) mod tests {
             id: Some("x/a".into()),
             version: Some("17".into()),
             url: Some("https://made/x/a".into()),
-            thumbnail_url: None,
+            ..Proof::default()
         };
         let row = row(b"x", &[made], StatsFile::Absent).unwrap();
         let shown = &row.pictures[0];

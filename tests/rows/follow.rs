@@ -3,6 +3,7 @@
 use outboxfs::derive::stats::StatsRules;
 use outboxfs::derive::thumbnail::ThumbnailState;
 use outboxfs::path::RelPath;
+use outboxfs::remote::{Key, Proof};
 use outboxfs::rows::folder::{DeliveredFile, FolderFiles, StatsFile, build};
 
 use super::*;
@@ -43,6 +44,7 @@ impl Folder {
             dimensions: Some((4, 3)),
             thumbnail: ThumbnailState::Delivered,
             delivered_at: DAY + self.version,
+            proof: Proof::default(),
         });
     }
 
@@ -64,7 +66,7 @@ impl Folder {
             stats_rules: &StatsRules::default(),
             host: "rig-1",
             mount_id: "m1",
-            url: &|key| Some(format!("https://x/{key}")),
+            url: &|artifact, path, _| Some(format!("https://x/{}", Key::new(artifact, path))),
         });
         self.sink.upsert(&[row.unwrap()]).await.unwrap();
         let rows = self.fixture.rows().await;

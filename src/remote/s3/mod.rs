@@ -28,7 +28,7 @@ use self::address::Address;
 use self::provider::{Checksum, Provider};
 use self::sum::Sum;
 use self::upload::Upload;
-use super::flow::{self, Memory, Progress, Slices};
+use super::flow::{self, Memory, Progress, Slices, blocking};
 use super::{
     Body, Capabilities, Copy, Each, Environment, Key, ObjectInfo, Pace, Proof, Put, Remote,
     RemoteError, RemoteErrorKind, Sink, Unfinished, UploadNotes,
@@ -415,16 +415,4 @@ fn compare(what: &str, sent: Option<String>, stored: Option<&str>) -> Result<(),
 
 fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
-}
-
-/// Runs file reads and long computations where they do not hold up other requests.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RemoteError> + Send + 'static,
-) -> Result<T, RemoteError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(RemoteError::transient(format!(
-            "reading a file for its upload was broken off: {error}"
-        ))),
-    }
 }

@@ -15,8 +15,8 @@ use tokio::task::{JoinError, JoinSet};
 use super::provider::Checksum;
 use super::sum::{Crc32c, Sum};
 use super::upload::{Stored, Upload};
-use super::{S3Remote, blocking, unquoted};
-use crate::remote::flow;
+use super::{S3Remote, unquoted};
+use crate::remote::flow::{self, blocking};
 use crate::remote::{
     Proof, Put, RemoteError, RemoteErrorKind, StoredPart, Unfinished, UploadNotes,
 };
