@@ -1,8 +1,12 @@
 //! One conformance suite for all remotes: each case of [`suite`] runs against every one of them.
 //! What a remote stores is read back by another way than the one that wrote it.
 
+#[path = "support/cloudinary.rs"]
+mod cloudinary;
 #[path = "remote/directory_only.rs"]
 mod directory_only;
+#[path = "support/double.rs"]
+mod double;
 #[path = "remote/place.rs"]
 mod place;
 #[path = "remote/reading.rs"]
@@ -26,6 +30,12 @@ macro_rules! suite {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(&super::Place::directory().await).await;
+            })*
+        }
+        mod cloudinary_double {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&super::Place::cloudinary().await).await;
             })*
         }
         mod s3_in_process {
@@ -66,6 +76,7 @@ suite![
     what_is_deleted_is_gone,
     many_are_deleted_at_once,
     what_is_there_is_copied,
+    what_is_not_wanted_any_more_is_moved,
     a_copy_can_be_described_anew,
     a_large_object_is_copied,
     what_is_not_there_or_other_is_not_copied,

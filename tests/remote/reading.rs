@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use outboxfs::remote::{Copy, Decoded, Described, Listed};
+use outboxfs::remote::{Copies, Copy, Decoded, Described, Listed};
 
 use super::MIB;
 use super::place::{Place, Server, key, noise, put, put_file};
@@ -144,11 +144,12 @@ fn copy(from: &str, to: &str, content: &[u8]) -> Copy {
         to: key(to.as_bytes()),
         expected: ("blake3", blake3::hash(content).to_hex().to_string()),
         described: None,
+        moves: false,
     }
 }
 
 pub async fn what_is_there_is_copied(place: &Place) {
-    if !place.can().copies {
+    if place.can().copies != Copies::Always {
         return;
     }
     let mut first = put("a/b ä+%.jpg", b"content");
@@ -171,8 +172,35 @@ pub async fn what_is_there_is_copied(place: &Place) {
     }
 }
 
+/// And described anew. Where it was it may be gone.
+pub async fn what_is_not_wanted_any_more_is_moved(place: &Place) {
+    if place.can().copies == Copies::Never {
+        return;
+    }
+    place
+        .remote
+        .put(put("a/b &.jpg", b"content"))
+        .await
+        .unwrap();
+    let mut copy = copy("a/b &.jpg", "c/d.jpg", b"content");
+    copy.moves = true;
+    copy.described = Some(Described {
+        content_type: "image/jpeg".to_owned(),
+        hash: blake3::hash(b"content"),
+        metadata: vec![("mtime", "7.5".to_owned())],
+    });
+    assert!(place.remote.copy(&copy).await.unwrap().is_some());
+    let stored = place.read("original/c/d.jpg").await.unwrap();
+    assert_eq!(stored.bytes, b"content");
+    assert_eq!(stored.metadata["mtime"], "7.5");
+    place.remote.delete(&copy.from).await.unwrap();
+    place.assert_only(&["original/c/d.jpg"]).await;
+    // Twice: the answer to the first was lost, and there is nothing to copy any more.
+    assert_eq!(place.remote.copy(&copy).await.unwrap(), None);
+}
+
 pub async fn a_copy_can_be_described_anew(place: &Place) {
-    if !place.can().copies {
+    if place.can().copies != Copies::Always {
         return;
     }
     place.remote.put(put("a.tmp", b"content")).await.unwrap();
@@ -195,7 +223,7 @@ pub async fn a_copy_can_be_described_anew(place: &Place) {
 
 /// So large that S3 copies it in parts.
 pub async fn a_large_object_is_copied(place: &Place) {
-    if !place.can().copies {
+    if place.can().copies != Copies::Always {
         return;
     }
     let content = noise(70 * MIB + 3);
@@ -211,7 +239,7 @@ pub async fn a_large_object_is_copied(place: &Place) {
 }
 
 pub async fn what_is_not_there_or_other_is_not_copied(place: &Place) {
-    if !place.can().copies {
+    if place.can().copies != Copies::Always {
         return;
     }
     place.remote.put(put("a", b"content")).await.unwrap();
