@@ -1,5 +1,6 @@
 //! Storing a file: with one request, or in pieces if it is large.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,14 +55,10 @@ impl CloudinaryRemote {
             }
         };
         if asset.existing {
-            self.refuse_others(&what, &put, &asset).await?;
-        } else if self.address().preset.is_empty() && asset.bytes != put.body.len() {
+            refuse_others(&what, &put, &asset).await?;
+        } else if self.address().preset.is_empty() {
             // A preset may change what is stored.
-            return Err(RemoteError::transient(format!(
-                "{what} failed: Cloudinary says it has {} bytes, and {} were sent",
-                asset.bytes,
-                put.body.len()
-            )));
+            compare(&what, &put, &asset).await?;
         }
         Ok(self.proof(kind, asset))
     }
@@ -99,17 +96,17 @@ impl CloudinaryRemote {
         hash: blake3::Hash,
         metadata: &[(&'static str, String)],
     ) -> String {
-        let beside = [("blake3", hash.to_hex().to_string())];
-        let ours = metadata.iter().chain(&beside);
         let given = self.address().context.iter();
-        let given = given.map(|(name, value)| (name.as_str(), value));
+        let given = given.map(|(name, value)| (name.as_str(), value.clone()));
+        let ours = metadata.iter().map(|(name, value)| (*name, value.clone()));
+        let blake3 = ("blake3", hash.to_hex().to_string());
         // What is ours comes last, and is not to be replaced.
-        let context = given.chain(ours.map(|(name, value)| (*name, value)));
-        let context = context.map(|(name, value)| {
+        let context: BTreeMap<&str, String> = given.chain(ours).chain([blake3]).collect();
+        let escaped = context.iter().map(|(name, value)| {
             let value = value.replace('=', "\\=").replace('|', "\\|");
             format!("{name}={value}")
         });
-        context.collect::<Vec<_>>().join("|")
+        escaped.collect::<Vec<_>>().join("|")
     }
 
     /// In order, one after the other; the asset is there with the last piece, which is sent only when
@@ -188,23 +185,43 @@ impl CloudinaryRemote {
             attempt += 1;
         }
     }
+}
 
-    /// With `overwrite=false` there is something under the public id: ours, if an answer was lost.
-    async fn refuse_others(&self, what: &str, put: &Put, asset: &Asset) -> Result<(), RemoteError> {
-        let is_ours = asset.bytes == put.body.len()
-            && match &asset.etag {
-                Some(etag) => *etag == md5_of(&put.body).await?,
-                None => false,
-            };
-        if is_ours {
-            return Ok(());
-        }
-        Err(RemoteError::permanent(format!(
+/// With `overwrite=false` there is something under the public id: ours, if an answer was lost.
+async fn refuse_others(what: &str, put: &Put, asset: &Asset) -> Result<(), RemoteError> {
+    match is_same(put, asset).await? {
+        Some(true) => Ok(()),
+        _ => Err(RemoteError::permanent(format!(
             "{what} is not possible: Cloudinary has other content as '{}', and overwrite=false; delete it \
              there, or give the file another name",
             asset.public_id.escape_debug()
-        )))
+        ))),
     }
+}
+
+/// What Cloudinary says that it has stored is held against what was sent.
+async fn compare(what: &str, put: &Put, asset: &Asset) -> Result<(), RemoteError> {
+    match is_same(put, asset).await? {
+        Some(false) => Err(RemoteError::transient(format!(
+            "{what} went wrong: Cloudinary stored other bytes than were sent; they will be sent again"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether size and, as far as the entity tag is one, MD5 are those of the file; `None` if only the
+/// size is known.
+async fn is_same(put: &Put, asset: &Asset) -> Result<Option<bool>, RemoteError> {
+    if asset.bytes != put.body.len() {
+        return Ok(Some(false));
+    }
+    let is_md5 = |etag: &&String| etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());
+    let Some(etag) = asset.etag.as_ref().filter(is_md5) else {
+        return Ok(None);
+    };
+    let body = put.body.clone();
+    let md5 = flow::blocking(move || md5_of(&body)).await?;
+    Ok(Some(md5 == *etag))
 }
 
 /// The asset folder of a key and what it is shown as.
@@ -215,7 +232,7 @@ fn folder_and_name(base: &str, key: &Key) -> (String, String) {
     (both.collect::<Vec<_>>().join("/"), name.to_owned())
 }
 
-async fn md5_of(body: &Body) -> Result<String, RemoteError> {
+fn md5_of(body: &Body) -> Result<String, RemoteError> {
     let mut digest = Md5::new();
     let (mut offset, len) = (0, body.len());
     while offset < len {

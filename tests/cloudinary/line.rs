@@ -1,0 +1,99 @@
+//! A bad line to Cloudinary: what is tried again, as delivery does, arrives whole, and once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use outboxfs::remote::{Remote, RemoteErrorKind};
+
+use super::cloudinary::{Service, url_at};
+use super::faults::{Fault, Proxy};
+use super::{MIB, noise, open, put};
+
+const FILES: usize = 120;
+
+/// One of them goes in pieces.
+fn content(i: usize) -> Vec<u8> {
+    match i {
+        7 => noise(21 * MIB, 7),
+        i => noise(20_000 + i, i as u64),
+    }
+}
+
+async fn deliver(remote: &dyn Remote, i: usize) {
+    let put = put(&format!("{i}.jpg"), &content(i));
+    for _ in 0..50 {
+        match remote.put(put.clone()).await {
+            Ok(_) => return,
+            Err(error) => assert!(error.may_pass(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..50))).await;
+    }
+    panic!("{i} did not arrive in 50 tries");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_line_delivers_everything_whole_and_once() {
+    let service = Service::start();
+    let proxy = Proxy::start(
+        service.endpoint(),
+        Box::new(|_| (fastrand::u32(..5) == 0).then(|| Fault::ALL[fastrand::usize(..8)])),
+    );
+    let url = url_at(&proxy.endpoint, "p", "");
+    let remote = open(&url, &service.environment()).await.unwrap();
+    let next = Arc::new(AtomicUsize::new(0));
+    let workers = (0..8).map(|_| {
+        let (remote, next) = (remote.clone(), next.clone());
+        tokio::spawn(async move {
+            loop {
+                match next.fetch_add(1, Ordering::Relaxed) {
+                    i if i < FILES => deliver(&*remote, i).await,
+                    _ => return,
+                }
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.unwrap();
+    }
+    assert!(proxy.faults() > FILES / 10, "{} faults", proxy.faults());
+    let there = service.objects("p");
+    assert_eq!(there.len(), FILES);
+    for i in 0..FILES {
+        assert!(
+            there[&format!("original/{i}.jpg")].bytes == content(i),
+            "{i}"
+        );
+    }
+    assert!(
+        service
+            .state
+            .lock()
+            .created
+            .values()
+            .all(|times| *times == 1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_alone_is_told_truly() {
+    let service = Service::start();
+    for fault in Fault::ALL {
+        let broken = AtomicUsize::new(0);
+        let first = move |_: &_| (broken.fetch_add(1, Ordering::Relaxed) == 0).then_some(fault);
+        let proxy = Proxy::start(service.endpoint(), Box::new(first));
+        let url = url_at(&proxy.endpoint, "p", "");
+        let remote = open(&url, &service.environment()).await.unwrap();
+        let put = put("small.jpg", &content(1));
+        match remote.put(put.clone()).await {
+            // A POST is not truncated by the proxy.
+            Ok(_) => assert!(matches!(fault, Fault::Delay | Fault::Truncate), "{fault:?}"),
+            Err(error) => {
+                assert_eq!(error.kind, RemoteErrorKind::Transient, "{fault:?}: {error}");
+                let asked = (fault == Fault::SlowDown).then_some(Duration::from_secs(1));
+                assert_eq!(error.retry_after, asked, "{fault:?}: {error}");
+            }
+        }
+        remote.put(put).await.unwrap();
+    }
+}
