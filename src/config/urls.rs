@@ -59,11 +59,11 @@ impl FromStr for RemoteUrl {
             "file" => check_file(&url)?,
             "s3" => check_s3(&url)?,
             // What else there is to say of these their remotes say when they are opened.
-            "cloudinary" => {}
+            "cloudinary" | "supabase" => {}
             other => {
                 return Err(format!(
-                    "unknown remote scheme '{other}:'; write file:///path, s3://bucket/prefix or \
-                     cloudinary://CLOUD/folder"
+                    "unknown remote scheme '{other}:'; write file:///path, s3://bucket/prefix, \
+                     cloudinary://CLOUD/folder or supabase://PROJECT/BUCKET"
                 ));
             }
         }

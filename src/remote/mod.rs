@@ -7,6 +7,7 @@ mod certificates;
 mod cloudinary;
 mod environment;
 mod error;
+mod escaped;
 mod file;
 mod flow;
 mod http;
@@ -18,6 +19,7 @@ mod place;
 mod proof;
 mod s3;
 mod sent;
+mod supabase;
 mod unfinished;
 
 use std::sync::Arc;
@@ -204,12 +206,14 @@ pub async fn open_with(
     match url.scheme() {
         "file" => Ok(Arc::new(file::FileRemote::open(url)?)),
         "s3" => Ok(Arc::new(s3::S3Remote::open(url, environment).await?)),
+        "supabase" => Ok(Arc::new(supabase::SupabaseRemote::open(url, environment)?)),
         "cloudinary" => Ok(Arc::new(cloudinary::CloudinaryRemote::open(
             url,
             environment,
         )?)),
         other => Err(RemoteError::permanent(format!(
-            "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix, cloudinary://CLOUD/folder)"
+            "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix, cloudinary://CLOUD/folder, \
+             supabase://PROJECT/BUCKET)"
         ))),
     }
 }

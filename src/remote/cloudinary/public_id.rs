@@ -1,12 +1,11 @@
 //! From keys to public ids and back.
 //!
 //! Cloudinary forbids `?&#\%<>+`, replaces other special characters by `_`, and trims spaces, so that
-//! two names could become one. Those are written `_xHH` here, byte by byte; all else stands as it is,
-//! and each public id belongs to one key only.
-
-use percent_encoding::percent_decode_str;
+//! two names could become one. Those are [escaped](crate::remote::escaped) here; all else stands as it
+//! is, and each public id belongs to one key only.
 
 use crate::remote::Artifact;
+use crate::remote::escaped::{escape, escape_char, unescape};
 
 /// Characters (<https://cloudinary.com/documentation/ts_permitted_naming_conventions>).
 const LONGEST: usize = 255;
@@ -69,7 +68,7 @@ pub(super) fn to_key(folder: &str, id: &str) -> Option<String> {
         "" => id,
         _ => id.strip_prefix(folder)?.strip_prefix('/')?,
     };
-    let path = decode(path)?;
+    let path = unescape(path)?;
     Some(format!("{}/{path}", Artifact::Original.folder()))
 }
 
@@ -89,6 +88,15 @@ fn below(folder: &str, path: &str) -> String {
     }
 }
 
+/// Whether Cloudinary keeps a character.
+fn stands(c: char) -> bool {
+    match c {
+        '_' | '.' | '-' | ' ' => true,
+        c if c.is_ascii() => c.is_ascii_alphanumeric(),
+        c => !c.is_control() && !c.is_whitespace(),
+    }
+}
+
 fn encode(path: &str) -> String {
     let components = path.split('/');
     let last = components.clone().count() - 1;
@@ -98,56 +106,17 @@ fn encode(path: &str) -> String {
         let is_version = at < last
             && digits
                 .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
-        encode_component(component, is_version)
+        let escaped = escape(component, stands);
+        match is_version {
+            true => {
+                let mut first = String::new();
+                escape_char('v', &mut first);
+                first + &escaped[1..]
+            }
+            false => escaped,
+        }
     });
     encoded.collect::<Vec<_>>().join("/")
-}
-
-fn encode_component(component: &str, escape_first: bool) -> String {
-    let mut encoded = String::with_capacity(component.len());
-    let last = component.chars().count().saturating_sub(1);
-    for (number, (at, c)) in component.char_indices().enumerate() {
-        let at_an_end = number == 0 || number == last;
-        let stands = match c {
-            '_' => !is_escape(&component[at..]),
-            '.' | '-' => true,
-            ' ' => !at_an_end,
-            c if c.is_ascii() => c.is_ascii_alphanumeric(),
-            c => !c.is_control() && !c.is_whitespace(),
-        };
-        if stands && !(number == 0 && escape_first) {
-            encoded.push(c);
-            continue;
-        }
-        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-            encoded.push_str(&format!("_x{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-/// Whether a text begins with what would be read as an escaped byte.
-fn is_escape(text: &str) -> bool {
-    let text = text.as_bytes();
-    let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
-    text.len() >= 4 && text.starts_with(b"_x") && text[2..4].iter().all(is_digit)
-}
-
-fn decode(id: &str) -> Option<String> {
-    let mut escaped = String::with_capacity(id.len());
-    for (at, c) in id.char_indices() {
-        match c {
-            // The `x` after it goes below.
-            '_' if is_escape(&id[at..]) => escaped.push('%'),
-            'x' if at > 0 && is_escape(&id[at - 1..]) => {}
-            '%' => escaped.push_str("%25"),
-            c => escaped.push(c),
-        }
-    }
-    percent_decode_str(&escaped)
-        .decode_utf8()
-        .ok()
-        .map(Into::into)
 }
 
 #[cfg(test)]
