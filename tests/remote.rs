@@ -17,6 +17,8 @@ mod s3;
 mod s3_only;
 #[path = "remote/storing.rs"]
 mod storing;
+#[path = "support/supabase.rs"]
+mod supabase;
 
 use place::Place;
 use reading::*;
@@ -36,6 +38,12 @@ macro_rules! suite {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(&super::Place::cloudinary().await).await;
+            })*
+        }
+        mod supabase_double {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&super::Place::supabase().await).await;
             })*
         }
         mod s3_in_process {

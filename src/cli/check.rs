@@ -65,7 +65,7 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Error> {
             .map_err(|error| failed(&error))?;
         let works = check_remote(remote.as_ref()).await;
         Ok::<_, Error>(match &args.rows {
-            Some(url) => check_rows(url).await & works,
+            Some(url) => check_rows(url, &environment).await & works,
             None => works,
         })
     })?;
@@ -141,12 +141,12 @@ async fn read(remote: &dyn Remote, key: &Key, content: &[u8]) -> Result<(), Remo
     }
 }
 
-async fn check_rows(url: &RowsUrl) -> bool {
+async fn check_rows(url: &RowsUrl, environment: &Environment) -> bool {
     let url = url.as_url().as_str();
     let sink = match rows::open(
         &[url],
         &rows::Options {
-            credentials: rows::Credentials::from_environment(),
+            credentials: rows::Credentials::find(environment),
             ..Default::default()
         },
     ) {

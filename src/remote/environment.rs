@@ -1,9 +1,10 @@
-//! Where remotes find their secrets: never in a URL, where process lists and logs show them.
+//! Where remotes and row sinks find their secrets: never in a URL, where process lists and logs show them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::RemoteError;
+use crate::config::MountSettings;
 
 /// Variables such as `AWS_ACCESS_KEY_ID`: those that are set here, else those of the process, else
 /// those of a `.env` file; and whom to trust. Has no `Debug`, for it holds secrets.
@@ -19,6 +20,18 @@ impl Environment {
     /// What the process was started with.
     pub fn process() -> Self {
         Self::default()
+    }
+
+    /// What a mount, push or other command is told.
+    pub fn configured(settings: &MountSettings) -> Result<Self, RemoteError> {
+        let mut environment = Self::process().with_insecure(settings.insecure);
+        if let Some(file) = &settings.env_file {
+            environment = environment.with_file(file)?;
+        }
+        if let Some(file) = &settings.ca_file {
+            environment = environment.with_ca_file(file);
+        }
+        Ok(environment)
     }
 
     /// The same with one variable set.

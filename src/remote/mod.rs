@@ -187,13 +187,7 @@ pub struct Described {
 
 /// Opens the remote of a mount, push or other command, with the secrets that its settings name.
 pub async fn open_configured(settings: &MountSettings) -> Result<Arc<dyn Remote>, RemoteError> {
-    let mut environment = Environment::process().with_insecure(settings.insecure);
-    if let Some(file) = &settings.env_file {
-        environment = environment.with_file(file)?;
-    }
-    if let Some(file) = &settings.ca_file {
-        environment = environment.with_ca_file(file);
-    }
+    let environment = Environment::configured(settings)?;
     open_with(&settings.remote, &environment).await
 }
 

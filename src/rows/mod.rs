@@ -32,6 +32,7 @@ use several::Several;
 use sqlite::SqliteSink;
 
 use crate::config::MountSettings;
+use crate::remote::Environment;
 
 /// A table of folder rows. A row is the folder's: writing it again replaces it.
 #[async_trait]
@@ -77,19 +78,21 @@ pub struct Options {
 pub struct Credentials {
     /// `PGPASSWORD`: for PostgreSQL, where the URL has no password.
     pub postgres_password: Option<String>,
-    /// `SUPABASE_KEY`: the API key of a Supabase project.
+    /// `SUPABASE_SERVICE_KEY` or `SUPABASE_KEY`: the API key of a Supabase project.
     pub supabase_key: Option<String>,
-    /// `POSTGREST_TOKEN`: the bearer token for PostgREST, where it is not the API key.
+    /// `POSTGREST_TOKEN` or `SUPABASE_TOKEN`: the bearer token for PostgREST, where it is not the API
+    /// key.
     pub postgrest_token: Option<String>,
 }
 
 impl Credentials {
-    pub fn from_environment() -> Self {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    pub fn find(environment: &Environment) -> Self {
+        let token = environment.get("POSTGREST_TOKEN");
+        let key = environment.get("SUPABASE_SERVICE_KEY");
         Self {
-            postgres_password: variable("PGPASSWORD"),
-            supabase_key: variable("SUPABASE_KEY"),
-            postgrest_token: variable("POSTGREST_TOKEN"),
+            postgres_password: environment.get("PGPASSWORD"),
+            supabase_key: key.or_else(|| environment.get("SUPABASE_KEY")),
+            postgrest_token: token.or_else(|| environment.get("SUPABASE_TOKEN")),
         }
     }
 }
@@ -227,15 +230,18 @@ pub fn open(urls: &[impl AsRef<str>], options: &Options) -> Result<Arc<dyn RowSi
     })
 }
 
-/// Opens the sinks of a mount; `None` if it has none. Passwords come from the environment.
+/// Opens the sinks of a mount; `None` if it has none. Passwords come from the environment, and the
+/// file that stands in for it.
 pub fn open_configured(settings: &MountSettings) -> Result<Option<Arc<dyn RowSink>>, RowError> {
     if settings.rows.is_empty() {
         return Ok(None);
     }
+    let environment = Environment::configured(settings);
+    let environment = environment.map_err(|error| RowError::permanent(error.message))?;
     let options = Options {
         columns: settings.row_columns.clone(),
         folder_pattern: settings.folder_pattern.clone(),
-        credentials: Credentials::from_environment(),
+        credentials: Credentials::find(&environment),
     };
     open(&settings.rows, &options).map(Some)
 }

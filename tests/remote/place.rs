@@ -12,13 +12,14 @@ use outboxfs::remote::{
 use tempfile::TempDir;
 use url::Url;
 
-use super::{cloudinary, s3};
+use super::{cloudinary, s3, supabase};
 
 pub enum Server {
     Directory(TempDir),
     InProcess(s3::Server),
     SeaweedFs(Arc<s3::Server>),
     Cloudinary(cloudinary::Service),
+    Supabase(supabase::Service),
 }
 
 /// A remote that starts empty, and the means to look into it.
@@ -79,9 +80,19 @@ impl Place {
         }
     }
 
+    pub async fn supabase() -> Self {
+        let service = supabase::Service::start();
+        let url = Url::parse(&service.url("p", "")).unwrap();
+        Self {
+            remote: open_with(&url, &service.environment()).await.unwrap(),
+            server: Server::Supabase(service),
+            prefix: String::new(),
+        }
+    }
+
     fn s3(&self) -> Option<&s3::Server> {
         match &self.server {
-            Server::Directory(_) | Server::Cloudinary(_) => None,
+            Server::Directory(_) | Server::Cloudinary(_) | Server::Supabase(_) => None,
             Server::InProcess(server) => Some(server),
             Server::SeaweedFs(server) => Some(server),
         }
@@ -95,6 +106,14 @@ impl Place {
     pub async fn read(&self, key: &str) -> Option<Stored> {
         match &self.server {
             Server::Directory(dir) => read_file(&dir.path().join(key)),
+            Server::Supabase(service) => {
+                let object = service.objects("p").remove(key)?;
+                Some(Stored {
+                    bytes: object.bytes.to_vec(),
+                    content_type: object.content_type,
+                    metadata: object.metadata,
+                })
+            }
             Server::Cloudinary(service) => {
                 let asset = service.objects("p").remove(key)?;
                 Some(Stored {
@@ -134,6 +153,7 @@ impl Place {
     pub async fn names(&self) -> Vec<String> {
         let mut names = match &self.server {
             Server::Directory(dir) => files_below(dir.path()),
+            Server::Supabase(service) => service.objects("p").into_keys().collect(),
             Server::Cloudinary(service) => service.objects("p").into_keys().collect(),
             _ => self.list().await,
         };
@@ -158,6 +178,16 @@ impl Place {
     /// a moment after a put was given up).
     pub async fn assert_only(&self, names: &[&str]) {
         assert_eq!(self.names().await, names);
+        if let Server::Supabase(service) = &self.server {
+            for attempt in 0.. {
+                let unfinished = service.state.lock().unfinished();
+                if unfinished == 0 {
+                    break;
+                }
+                assert!(attempt < 300, "{unfinished} left unfinished");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
         if let Server::SeaweedFs(server) = &self.server {
             for attempt in 0.. {
                 let list = server.client().list_multipart_uploads().bucket(s3::BUCKET);

@@ -40,7 +40,9 @@ pub async fn what_is_there_can_be_asked_for(place: &Place) {
     let proof = place.remote.put(put.clone()).await.unwrap();
     let info = place.remote.head(&put.key).await.unwrap().unwrap();
     assert_eq!((info.size, info.blake3), (7, Some(put.hash)));
-    assert_eq!(info.etag, proof.etag);
+    if proof.etag.is_some() {
+        assert_eq!(info.etag, proof.etag);
+    }
     // s3s-fs answers 500 where a folder of its own is asked for as an object.
     let missing = match &place.server {
         Server::InProcess(_) => vec!["a/c"],

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use url::Url;
 
 use super::place::{Place, Server, key, noise, put, put_at, put_file};
-use super::{MIB, cloudinary, s3};
+use super::{MIB, cloudinary, s3, supabase};
 
 pub async fn an_object_arrives_with_its_type_and_metadata(place: &Place) {
     let mut put = put("a/b.jpg", b"not really a picture");
@@ -204,6 +204,11 @@ pub async fn urls_lead_to_the_object(place: &Place) {
                     .path()
                     .contains("/upload/c_fill,w_200,h_300,q_85/v")
             );
+        }
+        Server::Supabase(_) => {
+            let expected = "p/original/_xC3_xA4 b/100_x25+?_x23.jpg";
+            let public = "storage/v1/object/public";
+            assert_eq!(path, format!("/{public}/{}/{expected}", supabase::BUCKET));
         }
         _ => assert_eq!(path, format!("/{}/{}{key}", s3::BUCKET, place.prefix)),
     }

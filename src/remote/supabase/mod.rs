@@ -38,7 +38,7 @@ fn stands(c: char) -> bool {
 
 /// One bucket and prefix, shared by all workers.
 pub struct SupabaseRemote {
-    api: Api,
+    api: Arc<Api>,
     memory: Memory,
 }
 
@@ -88,7 +88,7 @@ fn unquoted(etag: String) -> String {
 impl SupabaseRemote {
     pub fn open(url: &url::Url, environment: &Environment) -> Result<Self, RemoteError> {
         Ok(Self {
-            api: Api::open(Address::parse(url)?, environment)?,
+            api: Arc::new(Api::open(Address::parse(url)?, environment)?),
             memory: Memory::default(),
         })
     }
@@ -123,7 +123,13 @@ impl SupabaseRemote {
         json!(all).to_string()
     }
 
-    async fn put_small(&self, what: &str, put: &Put, name: &str) -> Result<Stored, RemoteError> {
+    /// The object's id, if the service told it.
+    async fn put_small(
+        &self,
+        what: &str,
+        put: &Put,
+        name: &str,
+    ) -> Result<Option<String>, RemoteError> {
         let _room = match &put.body {
             Body::File { len, .. } => Some(self.memory.room(*len).await),
             Body::Bytes(_) => None,
@@ -141,7 +147,8 @@ impl SupabaseRemote {
             .header("x-metadata", metadata)
             .body(http::body(progress.body(bytes)));
         let answer = self.api.send(what, request, &progress).await?;
-        self.api.http.json(what, &answer)
+        let stored: Stored = self.api.http.json(what, &answer)?;
+        Ok(stored.id)
     }
 
     /// The object's proof, with a URL that the service signed, if it is to have one.
@@ -169,8 +176,11 @@ impl SupabaseRemote {
         let body = json!({ "expiresIn": seconds });
         let answer = self.api.call(what, Method::POST, url, &body).await?;
         let signed: Signed = self.api.http.json(what, &answer)?;
-        let base = self.api.url(&[], "");
-        Ok(format!("{base}{}", signed.url))
+        let whole = format!("{}{}", self.api.url(&[], ""), signed.url);
+        let whole = url::Url::parse(&whole).map_err(|error| {
+            RemoteError::transient(format!("{what} failed: its signed URL is none ({error})"))
+        })?;
+        Ok(whole.into())
     }
 
     async fn put_any(
@@ -184,11 +194,22 @@ impl SupabaseRemote {
         let stored = match &put.body {
             Body::File { file, len } if *len > ONE_REQUEST => {
                 self.put_large(&what, &put, file, *len, &name, unfinished, notes)
-                    .await?
+                    .await
             }
-            _ => self.put_small(&what, &put, &name).await?.id,
+            _ => self.put_small(&what, &put, &name).await,
         };
-        self.proof(&what, stored, &name).await
+        let id = match stored {
+            Ok(id) => id,
+            // What must not be replaced may be ours, if an answer was lost.
+            Err(error) if !self.address().overwrite && !error.may_pass() => {
+                match self.head(&put.key).await {
+                    Ok(Some(there)) if there.blake3 == Some(put.hash) => None,
+                    _ => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        self.proof(&what, id, &name).await
     }
 
     /// Entries of one folder, which ends in a slash or is empty.
@@ -278,7 +299,7 @@ impl Remote for SupabaseRemote {
     }
 
     async fn abandon(&self, name: &str) -> Result<(), RemoteError> {
-        self.give_up(name).await
+        self.api.give_up(name).await
     }
 
     async fn list(&self, prefix: &str, each: Each<'_>) -> Result<(), RemoteError> {

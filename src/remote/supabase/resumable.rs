@@ -10,6 +10,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use url::Url;
 
 use super::SupabaseRemote;
+use super::api::Api;
 use crate::remote::flow;
 use crate::remote::http::{self, Answer};
 use crate::remote::{Put, RemoteError, RemoteErrorKind, StoredPart, Unfinished, UploadNotes};
@@ -30,17 +31,25 @@ struct Position {
     hasher: blake3::Hasher,
 }
 
+/// An upload that nobody will go on with: given up when this is dropped before its end.
+struct Begun {
+    api: Arc<Api>,
+    id: Option<String>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.id.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        let api = self.api.clone();
+        // The service forgets it by itself after a day, should this fail.
+        runtime.spawn(async move { api.give_up(&id).await });
+    }
+}
+
 impl SupabaseRemote {
-    /// Where uploads are known by their ids. What the service calls an upload is a URL, of which only
-    /// the last component is gone by: the secrets go nowhere else.
-    fn upload_url(&self, id: &str) -> Url {
-        self.api.url(&["upload", "resumable"], id)
-    }
-
-    fn tus(&self, method: Method, url: Url) -> RequestBuilder {
-        self.api.request(method, url).header(TUS, "1.0.0")
-    }
-
     #[allow(clippy::too_many_arguments)] // an upload is all of these
     pub(super) async fn put_large(
         &self,
@@ -60,7 +69,7 @@ impl SupabaseRemote {
             Some(position) => position,
             None => {
                 if let (Some(unfinished), Some(notes)) = (unfinished, notes) {
-                    self.give_up(&unfinished.name).await?;
+                    self.api.give_up(&unfinished.name).await?;
                     notes.given_up().await;
                 }
                 let id = self.begin(what, put, len, name).await?;
@@ -74,19 +83,22 @@ impl SupabaseRemote {
                 }
             }
         };
+        let mut begun = Begun {
+            api: self.api.clone(),
+            // What was noted somebody may go on with.
+            id: notes.is_none().then(|| position.id.clone()),
+        };
         let sent = self
             .send_rest(what, put, file, len, &mut position, notes)
             .await;
         if let Err(error) = sent {
-            // With notes, somebody may go on with it.
-            if notes.is_none() || !error.may_pass() {
-                let _ = self.give_up(&position.id).await;
-                if let Some(notes) = notes {
-                    notes.given_up().await;
-                }
+            if let Some(notes) = notes.filter(|_| !error.may_pass()) {
+                let _ = self.api.give_up(&position.id).await;
+                notes.given_up().await;
             }
             return Err(error);
         }
+        begun.id = None;
         if let Some(notes) = notes {
             notes.completed().await;
         }
@@ -101,7 +113,7 @@ impl SupabaseRemote {
         file: &Arc<File>,
         len: u64,
     ) -> Result<Option<Position>, RemoteError> {
-        let Some(there) = self.offset(what, &unfinished.name).await? else {
+        let Some(there) = self.api.offset(what, &unfinished.name).await? else {
             return Ok(None);
         };
         let mut position = Position {
@@ -144,7 +156,8 @@ impl SupabaseRemote {
         let fields = fields
             .map(|(name, value)| format!("{name} {}", aws_smithy_types::base64::encode(value)));
         let request = self
-            .tus(Method::POST, self.upload_url(""))
+            .api
+            .tus(Method::POST, self.api.upload_url(""))
             .header("x-upsert", self.upsert())
             .header("upload-length", len)
             .header("upload-metadata", fields.join(","));
@@ -212,7 +225,8 @@ impl SupabaseRemote {
         loop {
             let progress = self.api.http.progress();
             let request = self
-                .tus(Method::PATCH, self.upload_url(&position.id))
+                .api
+                .tus(Method::PATCH, self.api.upload_url(&position.id))
                 .header("x-upsert", self.upsert())
                 .header(OFFSET, position.offset)
                 .header(CONTENT_TYPE, "application/offset+octet-stream")
@@ -228,10 +242,14 @@ impl SupabaseRemote {
                 && error.retry_after.is_none()
                 && attempt < TRIES;
             // The answer may have been lost, and the piece not.
-            if let Ok(Some(offset)) = self.offset(what, &position.id).await
-                && offset == end
-            {
-                return Ok(());
+            match self.api.offset(what, &position.id).await {
+                Ok(Some(offset)) if offset == end => return Ok(()),
+                Ok(None) => {
+                    return Err(RemoteError::transient(format!(
+                        "{what} failed: Supabase has forgotten what it had of it; it begins anew ({error})"
+                    )));
+                }
+                _ => {}
             }
             if !again {
                 return Err(error);
@@ -241,16 +259,28 @@ impl SupabaseRemote {
             attempt += 1;
         }
     }
+}
+
+impl Api {
+    /// Where uploads are known by their ids. What the service calls an upload is a URL, of which only
+    /// the last component is gone by: the secrets go nowhere else.
+    fn upload_url(&self, id: &str) -> Url {
+        self.url(&["upload", "resumable"], id)
+    }
+
+    fn tus(&self, method: Method, url: Url) -> RequestBuilder {
+        self.request(method, url).header(TUS, "1.0.0")
+    }
 
     /// How much of an upload the service has; `None` if it has none of that id.
     async fn offset(&self, what: &str, id: &str) -> Result<Option<u64>, RemoteError> {
         let request = self.tus(Method::HEAD, self.upload_url(id));
-        let progress = self.api.http.progress();
-        let answer = self.api.http.send(what, request, &progress).await?;
+        let progress = self.http.progress();
+        let answer = self.http.send(what, request, &progress).await?;
         match answer.status {
             status if status.is_success() => Ok(offset_of(&answer)),
             StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::BAD_REQUEST => Ok(None),
-            _ => Err(self.api.refused(what, &answer)),
+            _ => Err(self.refused(what, &answer)),
         }
     }
 
@@ -258,12 +288,12 @@ impl SupabaseRemote {
     pub(super) async fn give_up(&self, id: &str) -> Result<(), RemoteError> {
         let what = "giving up an upload";
         let request = self.tus(Method::DELETE, self.upload_url(id));
-        let progress = self.api.http.progress();
-        let answer = self.api.http.send(what, request, &progress).await?;
+        let progress = self.http.progress();
+        let answer = self.http.send(what, request, &progress).await?;
         match answer.status {
             status if status.is_success() => Ok(()),
             StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::BAD_REQUEST => Ok(()),
-            _ => Err(self.api.refused(what, &answer)),
+            _ => Err(self.refused(what, &answer)),
         }
     }
 }
