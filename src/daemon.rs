@@ -23,7 +23,7 @@ use crate::delivery::{self, Delivery, Drained};
 use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
 use crate::path::RelPath;
-use crate::remote::{self, Capabilities};
+use crate::remote::{self, Artifact, Capabilities, Remote};
 use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
@@ -432,8 +432,8 @@ fn forward_signals(sender: Sender<Event>) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// The files of `.upload`.
-struct Status(Arc<Source>);
+/// The files of `.upload`, and where readers find what is delivered.
+struct Status(Arc<Source>, Arc<dyn Remote>);
 
 impl Status {
     fn new(
@@ -453,13 +453,28 @@ impl Status {
             ..Snapshot::default()
         };
         let source = Source::new(journal, delivery.progress(), scan.looked_at(), fixed);
-        Ok(Self(Arc::new(source.map_err(failed)?)))
+        Ok(Self(
+            Arc::new(source.map_err(failed)?),
+            places.remote.clone(),
+        ))
     }
 }
 
 impl VirtualFiles for Status {
     fn names(&self) -> &'static [&'static str] {
         Source::FILES
+    }
+
+    fn attribute(&self, path: &RelPath, name: &str) -> Option<Vec<u8>> {
+        let artifact = match name {
+            "user.outboxfs.url" => Artifact::Original,
+            "user.outboxfs.thumbnail-url" => Artifact::Thumbnail,
+            _ => return None,
+        };
+        let file = self.0.delivered(path).ok()??;
+        let is_there = artifact == Artifact::Original || file.thumbnail;
+        let url = file.proof.url(self.1.as_ref(), artifact, path);
+        url.filter(|_| is_there).map(String::into_bytes)
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {

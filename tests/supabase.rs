@@ -15,6 +15,8 @@ mod mounted;
 mod refused;
 #[path = "support/rig.rs"]
 mod rig;
+#[path = "supabase/s3.rs"]
+mod s3;
 #[path = "support/supabase.rs"]
 mod supabase;
 #[path = "support/tree.rs"]

@@ -20,13 +20,13 @@ use super::{
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
-    /// Where files go: file:///path or s3://bucket/prefix?endpoint=URL&region=NAME.
-    /// S3 credentials come from the usual AWS chain (AWS_ACCESS_KEY_ID, ~/.aws, …), never from the
-    /// URL. [default: a directory below ~/.local/share/outboxfs, or /var/lib/outboxfs for root]
+    /// Where files go: file:///path, s3://bucket/prefix?endpoint=URL&region=NAME,
+    /// cloudinary://CLOUD/folder or supabase://PROJECT/BUCKET/folder. Credentials come from the
+    /// environment (the usual AWS chain, CLOUDINARY_URL, SUPABASE_KEY), never from the URL. [default: a directory below ~/.local/share/outboxfs, or /var/lib/outboxfs for root]
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
     pub remote: Option<RemoteUrl>,
 
-    /// A file of NAME=value lines (a `.env` file) with the remote's secrets; what is in the environment
+    /// A file of NAME=value lines (a `.env` file) with the secrets of remote and rows; what is in the environment
     /// goes before it.
     #[arg(
         long,
@@ -57,7 +57,8 @@ pub struct Settings {
         value_parser = BoolishValueParser::new(),
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "true"
+        default_missing_value = "true",
+        hide_possible_values = true
     )]
     pub insecure: Option<bool>,
 

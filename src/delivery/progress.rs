@@ -8,10 +8,12 @@ use parking_lot::Mutex;
 use super::histogram::Histogram;
 use crate::path::RelPath;
 use crate::remote::Sent;
-use crate::status::Uploading;
+use crate::status::{Uploading, one_line};
 
 /// Rates are means over this long.
 const WINDOW: Duration = Duration::from_secs(10);
+/// Files that are remembered to have arrived.
+const RECENT: usize = 100;
 
 /// Written by delivery, read by status. The lock is held for a few instructions only.
 #[derive(Default)]
@@ -25,6 +27,7 @@ struct State {
     seconds: VecDeque<(Instant, Arrivals)>,
     took: Histogram,
     arrived_files: u64,
+    recent: VecDeque<(RelPath, Option<String>)>,
     remote_error: Option<String>,
     rows_error: Option<String>,
     waits_for: Option<String>,
@@ -95,6 +98,25 @@ impl Progress {
             id,
             sent,
         }
+    }
+
+    /// Where readers find a file that has arrived.
+    pub(super) fn note_url(&self, path: &RelPath, url: Option<String>) {
+        let mut state = self.0.lock();
+        if state.recent.len() >= RECENT {
+            state.recent.pop_front();
+        }
+        state.recent.push_back((path.clone(), url));
+    }
+
+    /// `.upload/recent`, the newest last: `path<TAB>url<NEWLINE>`, control characters escaped.
+    pub fn recent(&self) -> String {
+        let state = self.0.lock();
+        let lines = state.recent.iter().map(|(path, url)| {
+            let url = url.as_deref().unwrap_or_default();
+            format!("{}\t{}\n", one_line(&path.to_string()), one_line(url))
+        });
+        lines.collect()
     }
 
     pub(super) fn arrived(&self, bytes: u64, is_picture: bool, took: Duration) {

@@ -77,6 +77,10 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim, place: &Held
             let took = started.elapsed();
             context.progress.arrived(loaded.stat.size, is_picture, took);
             note_arrival(context, &loaded, took);
+            let url = delivered
+                .proof
+                .url(context.remote.as_ref(), Artifact::Original, &claim.path);
+            context.progress.note_url(&claim.path, url);
             tracing::info!(
                 path = %claim.path,
                 bytes = loaded.stat.size,

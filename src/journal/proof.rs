@@ -72,7 +72,8 @@ impl View {
         mut each: impl FnMut(Proved),
     ) -> Result<(), JournalError> {
         let Some(id) = self.folder_id(path)? else {
-            return self.one_proved(path, each);
+            self.proved_file(path)?.into_iter().for_each(each);
+            return Ok(());
         };
         let mut folders = vec![(id, path.clone())];
         let mut files = self.conn.prepare_cached(&format!(
@@ -113,21 +114,20 @@ impl View {
         Ok(())
     }
 
-    fn one_proved(&self, path: &RelPath, mut each: impl FnMut(Proved)) -> Result<(), JournalError> {
+    /// The file at `path`, if the journal knows it.
+    pub fn proved_file(&self, path: &RelPath) -> Result<Option<Proved>, JournalError> {
         let Some((folder, name)) = path.split() else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(id) = self.folder_id(&folder)? else {
-            return Ok(());
+            return Ok(None);
         };
         let mut file = self.conn.prepare_cached(&format!(
             "SELECT {PROVED} FROM file WHERE folder_id = ? AND name = ?"
         ))?;
         let mut rows = file.query(params![id, name])?;
-        while let Some(row) = rows.next()? {
-            each(proved(&folder, row)?);
-        }
-        Ok(())
+        let row = rows.next()?;
+        row.map(|row| proved(&folder, row)).transpose()
     }
 
     /// What is not delivered of the file `path`, or from the folder `path` on. In time that grows with the number of

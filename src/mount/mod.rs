@@ -25,12 +25,19 @@ mod taken;
 mod upload_dir;
 mod xattrs;
 
+use crate::path::RelPath;
 pub use session::{Allow, Mount, MountError, Options, Renewer, Unmounter, mount};
 
-/// Content of the files in `.upload`.
+/// What names of [attributes](VirtualFiles::attribute) begin with.
+pub const ATTRIBUTES: &str = "user.outboxfs.";
+
+/// Content of the files in `.upload`, and what else is known of files beside the disk.
 pub trait VirtualFiles: Send + Sync {
     /// Their names, which never change: a name's place in the list is part of its file's number.
     fn names(&self) -> &'static [&'static str];
     /// What the file holds now; `None` if there is no such file.
     fn read(&self, name: &str) -> Option<Vec<u8>>;
+    /// An extended attribute of the file at `path` that is on no disk. It can be asked for and is not
+    /// listed, so that nobody copies it along. Asked for names only that begin with [`ATTRIBUTES`].
+    fn attribute(&self, path: &RelPath, name: &str) -> Option<Vec<u8>>;
 }

@@ -1,4 +1,4 @@
-//! Extended attributes and ACLs: those of the disk below.
+//! Extended attributes and ACLs: those of the disk below, and a few that are on none.
 
 use std::ffi::OsStr;
 
@@ -6,6 +6,7 @@ use fuser::Request;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use super::ATTRIBUTES;
 use super::fs::{OutboxFs, Result};
 use super::nodes::NodeId;
 use super::resolve::proc_path;
@@ -19,9 +20,17 @@ impl OutboxFs {
         if upload_dir::owns(id) {
             return Err(Errno::NODATA);
         }
+        if let Some(value) = self.virtual_xattr(id, name) {
+            return Ok(value);
+        }
         let node = self.reference(id)?;
         let path = proc_path(&node);
         read_growing(|buffer| rustix::fs::getxattr(&path, name, buffer))
+    }
+
+    fn virtual_xattr(&self, id: NodeId, name: &OsStr) -> Option<Vec<u8>> {
+        let name = name.to_str().filter(|name| name.starts_with(ATTRIBUTES))?;
+        self.files.attribute(&self.backing.nodes.path(id)?, name)
     }
 
     pub fn xattr_names(&self, req: &Request, id: NodeId) -> Result<Vec<u8>> {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::process::Usage;
 use super::{Batch, Folders, Snapshot, failed, json, text};
 use crate::delivery::Progress;
-use crate::journal::{Fault, Journal, JournalError, View, now_ms};
+use crate::journal::{Fault, Journal, JournalError, Proved, View, now_ms};
 use crate::path::RelPath;
 
 /// Failures that a snapshot shows.
@@ -143,7 +143,7 @@ impl Source {
     }
 
     /// The files of `.upload`: their names.
-    pub const FILES: &[&str] = &["status", "status.json", "failed", "suspect"];
+    pub const FILES: &[&str] = &["status", "status.json", "failed", "suspect", "recent"];
 
     /// The content of one of [`Self::FILES`].
     pub fn read(&self, name: &str) -> Result<Option<String>, JournalError> {
@@ -164,8 +164,15 @@ impl Source {
                 .iter()
                 .map(failed::suspect_line)
                 .collect(),
+            "recent" => self.progress.recent(),
             _ => return Ok(None),
         }))
+    }
+
+    /// What was delivered of a file, if that is its last version.
+    pub fn delivered(&self, path: &RelPath) -> Result<Option<Proved>, JournalError> {
+        let file = self.view.lock().proved_file(path)?;
+        Ok(file.filter(|file| file.current))
     }
 }
 

@@ -104,6 +104,22 @@ fn with_sync_deletes_a_rename_renames_and_a_deletion_destroys() {
     }
     fs::write(pictures.join("c.jpg"), picture(99)).unwrap();
     rig.delivered_all();
+    let version = service.objects("")["original/a.jpg"].version;
+    let url = format!("https://res.cloudinary.com/rig-cloud/image/upload/v{version}/a.jpg.jpg");
+    let thumbnail = url.replace("/upload/", "/upload/c_fill,w_200,h_300,q_85/");
+    let file = fs::File::open(pictures.join("a.jpg")).unwrap();
+    for (name, expected) in [("url", &url), ("thumbnail-url", &thumbnail)] {
+        let mut value = [0; 256];
+        let name = format!("user.outboxfs.{name}");
+        let length = rustix::fs::fgetxattr(&file, name, &mut value[..]).unwrap();
+        assert_eq!(&value[..length], expected.as_bytes());
+    }
+    let recent = rig.upload("recent");
+    assert!(recent.contains(&format!("a.jpg\t{url}\n")), "{recent}");
+    // What was never delivered has none; and nobody copies one along.
+    let mut names = [0; 256];
+    assert_eq!(rustix::fs::flistxattr(&file, &mut names[..]).unwrap(), 0);
+    drop(file);
     service.requests();
     fs::rename(pictures.join("a.jpg"), pictures.join("renamed & moved.jpg")).unwrap();
     fs::remove_file(pictures.join("c.jpg")).unwrap();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use outboxfs::glob::Globs;
 use outboxfs::journal::{self, BatchLimits, Journal};
 use outboxfs::mount::{self, Allow, Mount, Unmounter, VirtualFiles};
+use outboxfs::path::RelPath;
 use tempfile::TempDir;
 
 /// How it is mounted; every behaviour has to hold in each.
@@ -35,6 +36,10 @@ pub struct Mounted {
 struct Files;
 
 impl VirtualFiles for Files {
+    fn attribute(&self, _path: &RelPath, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     fn names(&self) -> &'static [&'static str] {
         &["status"]
     }
