@@ -177,11 +177,11 @@ async fn put_original(
     if let Some(proof) = arrived {
         return Ok(proof);
     }
-    if let Some(source) = source {
-        if let Some(proof) = copy::original(context, source.found, &claim.path, loaded).await? {
-            tracing::debug!(path = %claim.path, from = %source.found.path, "copied at the remote");
-            return Ok(proof);
-        }
+    if let Some(source) = source
+        && let Some(proof) = copy::original(context, source.found, &claim.path, loaded).await?
+    {
+        tracing::debug!(path = %claim.path, from = %source.found.path, "copied at the remote");
+        return Ok(proof);
     }
     let Encoded {
         body,
