@@ -7,7 +7,8 @@ pub struct Capabilities {
     pub lists: bool,
     /// [`Remote::head`](super::Remote::head) and [`Remote::get`](super::Remote::get) find objects.
     pub reads: bool,
-    /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for good.
+    /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for
+    /// good, or both are there.
     pub overwrites: bool,
     pub deletes: bool,
     pub copies: Copies,
@@ -15,6 +16,8 @@ pub struct Capabilities {
     pub empty_files: bool,
     /// Objects can be stored encoded, and say so to whoever reads them.
     pub encodings: bool,
+    /// [`Remote::put_resumable`](super::Remote::put_resumable) has notes kept of small files too.
+    pub notes_all: bool,
     /// Files sent at a time, unless the person says how many; `None`: the program's default.
     pub workers: Option<usize>,
 }
@@ -52,6 +55,7 @@ impl Default for Capabilities {
             copies: Copies::Always,
             empty_files: true,
             encodings: false,
+            notes_all: false,
             workers: None,
         }
     }

@@ -17,6 +17,7 @@ mod object;
 mod pace;
 mod place;
 mod proof;
+mod rails;
 mod s3;
 mod sent;
 mod supabase;
@@ -205,9 +206,10 @@ pub async fn open_with(
             url,
             environment,
         )?)),
+        "rails+https" | "rails+http" => Ok(Arc::new(rails::RailsRemote::open(url, environment)?)),
         other => Err(RemoteError::permanent(format!(
             "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix, cloudinary://CLOUD/folder, \
-             supabase://PROJECT/BUCKET)"
+             supabase://PROJECT/BUCKET, rails+https://host)"
         ))),
     }
 }
