@@ -23,6 +23,7 @@ pub(super) fn look_up(context: &Context, claim: &FileClaim, loaded: &Loaded) -> 
     let only_renamed = match copies {
         Copies::Always => loaded.stat.size < WORTH_COPYING,
         Copies::AsMoves if context.options.sync_deletes => true,
+        Copies::Needless => true,
         _ => return None,
     };
     let found = context
@@ -59,6 +60,9 @@ pub(super) async fn original(
     to: &RelPath,
     loaded: &Loaded,
 ) -> Result<Option<Proof>, RemoteError> {
+    if context.remote.capabilities().copies == Copies::Needless {
+        return Ok(Some(found.proof.clone()));
+    }
     let from = &found.path;
     let copy = Copy {
         from: Key::new(Artifact::Original, from),

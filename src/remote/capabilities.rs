@@ -41,6 +41,8 @@ pub enum Copies {
     /// Only if the source is [not wanted any more](super::Copy::moves).
     AsMoves,
     Never,
+    /// Files are not found by their names: what a renamed one was delivered as stays what it is.
+    Needless,
 }
 
 impl Default for Capabilities {

@@ -158,7 +158,7 @@ impl Remote for RailsRemote {
             reads: false,
             overwrites: false,
             deletes: false,
-            copies: Copies::Never,
+            copies: Copies::Needless,
             notes_all: true,
             workers: Some(WORKERS),
             ..Capabilities::default()
