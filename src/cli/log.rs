@@ -16,7 +16,7 @@ use super::daily::Daily;
 
 /// Our own events from info on, other crates' from warn on (fuser warns when anybody but itself
 /// unmounts, which is how mounts end), unless `RUST_LOG` says otherwise.
-const FILTER: &str = "warn,fuser=error,aws_config=error,outboxfs=info";
+const FILTER: &str = "warn,fuser=error,aws_config=error,lofty=error,outboxfs=info";
 
 // A log that cannot be written (its disk is full) is nobody's business: without
 // `log_internal_errors(false)` tracing prints that to standard error, and panics if that fails too.

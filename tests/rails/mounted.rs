@@ -129,15 +129,19 @@ fn files_wait_for_an_account_that_lost_its_right() {
     write_songs(&rig.pictures(), 0..1);
     rig.delivered_all();
     account.may_upload(false);
-    write_songs(&rig.pictures(), 1..4);
+    write_songs(&rig.pictures(), 1..2);
     eventually("the mount says what is wrong", || {
         let error = rig.snapshot().and_then(|now| now.remote_error);
         error.is_some_and(|error| error.contains("not allowed to upload"))
     });
+    write_songs(&rig.pictures(), 2..4);
     account.may_upload(true);
     rig.delivered_all();
     assert_eq!(account.songs().len(), 4);
     rig.unmount();
+    // Nobody reads what the reader of tags has to say of each file.
+    let log = fs::read_to_string(rig.journal().with_file_name("daemon.log")).unwrap();
+    assert!(log.contains("delivered") && !log.contains("lofty"), "{log}");
 }
 
 #[test]
