@@ -98,7 +98,7 @@ fn delivered(directory: &std::path::Path, claim: FileClaim) -> Result<Settlement
             kind,
             dimensions: None,
             // As S3 gives them.
-            etag: Some(hash.to_hex()[..32].to_owned()),
+            proof: outboxfs::remote::Proof::of_etag(Some(hash.to_hex()[..32].to_owned())),
             thumbnail,
         }),
     })
