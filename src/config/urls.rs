@@ -21,7 +21,8 @@ const SECRET_NAMES: [&str; 6] = [
     "accesskey",
 ];
 
-/// Where objects go: `file:///path` or `s3://bucket/prefix`, without credentials.
+/// Where objects go: `file:///path`, `s3://bucket/prefix` or the others of [`crate::remote::open_with`],
+/// without credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RemoteUrl(Url);
@@ -58,9 +59,11 @@ impl FromStr for RemoteUrl {
         match url.scheme() {
             "file" => check_file(&url)?,
             "s3" => check_s3(&url)?,
+            "rails+https" | "rails+http" => check_rails(&url)?,
             other => {
                 return Err(format!(
-                    "unknown remote scheme '{other}:'; write file:///path or s3://bucket/prefix"
+                    "unknown remote scheme '{other}:'; write file:///path, s3://bucket/prefix or \
+                     rails+https://host"
                 ));
             }
         }
@@ -81,7 +84,8 @@ fn refuse_credentials(url: &Url) -> Result<(), String> {
     if in_authority || has_secret_parameter(url) {
         return Err(
             "the URL holds credentials, which other users could see; take them out and set \
-             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile in ~/.aws"
+             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile in ~/.aws (docs/remotes.md \
+             has the variables of other services)"
                 .to_owned(),
         );
     }
@@ -114,6 +118,13 @@ fn check_s3(url: &Url) -> Result<(), String> {
     match url.host_str() {
         Some(bucket) if !bucket.is_empty() => Ok(()),
         _ => Err("the URL names no bucket; write s3://bucket/prefix".to_owned()),
+    }
+}
+
+fn check_rails(url: &Url) -> Result<(), String> {
+    match url.host_str() {
+        Some(host) if !host.is_empty() => Ok(()),
+        _ => Err("the URL names no host; write rails+https://host".to_owned()),
     }
 }
 

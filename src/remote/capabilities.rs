@@ -7,13 +7,16 @@ pub struct Capabilities {
     pub lists: bool,
     /// [`Remote::head`](super::Remote::head) and [`Remote::get`](super::Remote::get) find objects.
     pub reads: bool,
-    /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for good.
+    /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for
+    /// good, or both are there.
     pub overwrites: bool,
     pub deletes: bool,
     /// [`Remote::copy`](super::Remote::copy) may find a way.
     pub copies: bool,
     /// Objects can be stored encoded, and say so to whoever reads them.
     pub encodings: bool,
+    /// [`Remote::put_resumable`](super::Remote::put_resumable) has notes kept of small files too.
+    pub notes_all: bool,
     /// Files sent at a time, unless the person says how many; `None`: the program's default.
     pub workers: Option<usize>,
 }
@@ -41,6 +44,7 @@ impl Default for Capabilities {
             deletes: true,
             copies: true,
             encodings: false,
+            notes_all: false,
             workers: None,
         }
     }
