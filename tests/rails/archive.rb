@@ -1,16 +1,17 @@
 # frozen_string_literal: true
 
 # A music archive as people write them: Rails 6.1, Active Storage with its stock endpoints, and an API
-# with tokens. The tests deliver to it; tests/support/rails.rs starts it and says by variables how it is
-# to behave:
+# with tokens. The tests deliver to it (tests/support/rails.rs); each has an account of its own, which says
+# how the archive behaves:
 #
-#   ARCHIVE_DIR      where the database and the files are
-#   ARCHIVE_ONCE     how a record that was created already is told: unique (409, names the record),
-#                    key (Idempotency-Key), lookup (GET songs/by_blob), no (not at all)
-#   ARCHIVE_TOKENS   seconds that a token is good for
-#   ARCHIVE_URLS     seconds that a direct upload's URL is good for
-#   ARCHIVE_CSRF     1: the stock endpoint is as Rails makes it, with forgery protection and no token
-#   ARCHIVE_S3       endpoint of an S3 service to keep the files in; else they are in ARCHIVE_DIR
+#   may_upload     false: uploads are forbidden
+#   once           what becomes of a record that is there already: unique (409, names the record), key
+#                  (found by Idempotency-Key), lookup (GET songs/by_blob), no (there are two)
+#   token_seconds  how long a token is good for
+#   url_seconds    how long the URL of an upload is good for
+#
+# ARCHIVE_DIR is where the database and the files are; ARCHIVE_S3 the endpoint of an S3 service that keeps
+# the files instead, in ARCHIVE_BUCKET.
 
 require "rails"
 require "active_record/railtie"
@@ -18,14 +19,7 @@ require "active_job/railtie"
 require "action_controller/railtie"
 require "active_storage/engine"
 
-ARCHIVE = {
-  dir: ENV.fetch("ARCHIVE_DIR"),
-  once: ENV.fetch("ARCHIVE_ONCE", "unique"),
-  tokens: Integer(ENV.fetch("ARCHIVE_TOKENS", "3600")),
-  urls: Integer(ENV.fetch("ARCHIVE_URLS", "300")),
-  csrf: ENV["ARCHIVE_CSRF"] == "1",
-  s3: ENV["ARCHIVE_S3"]
-}.freeze
+ARCHIVE = { dir: ENV.fetch("ARCHIVE_DIR"), s3: ENV["ARCHIVE_S3"] }.freeze
 
 # SQLite has one writer; uploads of bytes do not write to it.
 class OneWriter
@@ -47,7 +41,6 @@ class Archive < Rails::Application
   config.secret_key_base = "of the tests, and no secret" * 4
   config.logger = Logger.new($stdout)
   config.log_level = :info
-  config.active_record.maintain_test_schema = false
   config.active_storage.service_configurations = {
     "disk" => { "service" => "Disk", "root" => "#{ARCHIVE[:dir]}/storage" },
     "s3" => {
@@ -61,7 +54,6 @@ class Archive < Rails::Application
     }
   }.slice(ARCHIVE[:s3] ? "s3" : "disk")
   config.active_storage.service = ARCHIVE[:s3] ? :s3 : :disk
-  config.active_storage.service_urls_expire_in = ARCHIVE[:urls].seconds
   config.middleware.insert_before 0, OneWriter
 end
 
@@ -72,6 +64,7 @@ Rails.application.routes.append do
     post "songs/create_from_blob", to: "songs#create_from_blob"
     get "songs/by_blob", to: "songs#by_blob"
   end
+  get "songs/:id", to: "pages#song"
 end
 
 # Instead of a config/database.yml.
@@ -80,6 +73,7 @@ Rails.application.initialize!
 
 class User < ActiveRecord::Base
   has_many :tokens
+  has_many :songs
 end
 
 class Token < ActiveRecord::Base
@@ -87,6 +81,7 @@ class Token < ActiveRecord::Base
 end
 
 class Song < ActiveRecord::Base
+  belongs_to :user
   serialize :metadata, JSON
   has_one_attached :audio
   validates :title, presence: true
@@ -94,6 +89,10 @@ end
 
 # What was asked, for the tests to count.
 class Event < ActiveRecord::Base; end
+
+def event(name, user)
+  Event.create!(name: name, user_id: user&.id)
+end
 
 class ApiController < ActionController::API
   include ActionController::HttpAuthentication::Token::ControllerMethods
@@ -106,12 +105,11 @@ class ApiController < ActionController::API
   private
 
   def authenticate
-    @user = authenticate_with_http_token do |secret, _|
-      Token.find_by(secret: secret, expires_at: Time.current..)&.user
-    end
-    return if @user
+    token = authenticate_with_http_token { |secret, _| Token.find_by(secret: secret) }
+    @user = token&.user
+    return if token && !token.revoked && token.expires_at.future?
 
-    Event.create!(name: "unauthorized")
+    event("unauthorized", @user)
     render json: { error: "Invalid or expired token" }, status: :unauthorized
   end
 
@@ -124,11 +122,14 @@ end
 
 class SessionsController < ApiController
   def create
-    Event.create!(name: "login")
-    user = User.find_by(email: params[:email], password: params[:password])
-    return render json: { error: "Invalid email or password" }, status: :unauthorized unless user
+    user = User.find_by(email: params[:email])
+    event("login", user)
+    unless user && user.password == params[:password]
+      return render json: { error: "Invalid email or password" }, status: :unauthorized
+    end
 
-    token = user.tokens.create!(secret: SecureRandom.hex(32), expires_at: ARCHIVE[:tokens].seconds.from_now)
+    expires_at = user.token_seconds.seconds.from_now
+    token = user.tokens.create!(secret: SecureRandom.hex(32), expires_at: expires_at)
     render json: { api_token: token.secret, user: { email: user.email } }
   end
 end
@@ -141,30 +142,33 @@ class SongsController < ApiController
 
   def direct_upload
     asked = params.require(:blob).permit(:filename, :byte_size, :checksum, :content_type)
-    Event.create!(name: "direct_upload")
+    event("direct_upload", @user)
     refused = refusal(asked)
     return render json: { errors: [refused] }, status: :unprocessable_entity if refused
 
     blob = ActiveStorage::Blob.create_before_direct_upload!(**asked.to_h.symbolize_keys)
     render json: {
       signed_id: blob.signed_id,
-      direct_upload: { url: blob.service_url_for_direct_upload, headers: blob.service_headers_for_direct_upload }
+      direct_upload: {
+        url: blob.service_url_for_direct_upload(expires_in: @user.url_seconds.seconds),
+        headers: blob.service_headers_for_direct_upload
+      }
     }
   end
 
   def create_from_blob
-    Event.create!(name: "create")
+    event("create", @user)
     blob = ActiveStorage::Blob.find_signed!(params.require(:blob_signed_id))
     key = request.headers["Idempotency-Key"]
     there = existing(blob, key)
-    return render json: { song: show(there) } if there && ARCHIVE[:once] == "key"
-    if there && ARCHIVE[:once] == "unique"
+    return render json: { song: show(there) } if there && @user.once == "key"
+    if there && @user.once == "unique"
       return render json: { error: "This song is there already", song: show(there) }, status: :conflict
     end
     return render json: { errors: ["the upload has no bytes"] }, status: :unprocessable_entity unless stored?(blob)
 
     metadata = params[:metadata]&.permit!.to_h
-    song = Song.new(title: metadata["title"], filename: params[:filename], metadata: metadata, key: key)
+    song = @user.songs.new(title: metadata["title"], filename: params[:filename], metadata: metadata, key: key)
     song.audio.attach(blob)
     if song.save
       render json: { song: show(song) }, status: :created
@@ -175,7 +179,7 @@ class SongsController < ApiController
 
   def by_blob
     song = of_blob(ActiveStorage::Blob.find_signed!(params.require(:blob_signed_id)))
-    Event.create!(name: "lookup")
+    event("lookup", @user)
     song ? render(json: { song: show(song) }) : head(:not_found)
   end
 
@@ -188,8 +192,8 @@ class SongsController < ApiController
   end
 
   def existing(blob, key)
-    case ARCHIVE[:once]
-    when "key" then Song.find_by(key: key) if key
+    case @user.once
+    when "key" then @user.songs.find_by(key: key) if key
     when "unique" then of_blob(blob) || of_content(blob)
     end
   end
@@ -202,7 +206,8 @@ class SongsController < ApiController
   def of_content(blob)
     return unless blob.content_type == "audio/mpeg"
 
-    ActiveStorage::Attachment.joins(:blob).find_by(active_storage_blobs: { checksum: blob.checksum })&.record
+    same = { active_storage_blobs: { checksum: blob.checksum } }
+    @user.songs.joins(audio_attachment: :blob).find_by(same)
   end
 
   def stored?(blob)
@@ -214,15 +219,19 @@ class SongsController < ApiController
   end
 end
 
-unless ARCHIVE[:csrf]
-  # The stock endpoint, open to holders of a token.
-  ActiveStorage::DirectUploadsController.class_eval do
-    include ActionController::HttpAuthentication::Token::ControllerMethods
-    skip_forgery_protection
-    before_action do
-      authenticate_or_request_with_http_token do |secret, _|
-        Token.exists?(secret: secret, expires_at: Time.current..)
-      end
+class PagesController < ActionController::Base
+  def song
+    redirect_to rails_blob_url(Song.find(params[:id]).audio)
+  end
+end
+
+# The stock endpoint is open to holders of a token; from others it wants the token of a form.
+ActiveStorage::DirectUploadsController.class_eval do
+  include ActionController::HttpAuthentication::Token::ControllerMethods
+  skip_forgery_protection if: -> { request.authorization.present? }
+  before_action if: -> { request.authorization.present? } do
+    authenticate_or_request_with_http_token do |secret, _|
+      Token.exists?(secret: secret, revoked: false, expires_at: Time.current..)
     end
   end
 end
@@ -236,13 +245,18 @@ ActiveRecord::Schema.define do
     t.string :email, null: false
     t.string :password, null: false
     t.boolean :may_upload, null: false
+    t.string :once, null: false
+    t.integer :token_seconds, null: false
+    t.integer :url_seconds, null: false
   end
   create_table :tokens do |t|
     t.references :user, null: false
     t.string :secret, null: false, index: true
     t.datetime :expires_at, null: false
+    t.boolean :revoked, null: false, default: false
   end
   create_table :songs do |t|
+    t.references :user, null: false
     t.string :title, null: false
     t.string :filename
     t.text :metadata
@@ -251,14 +265,10 @@ ActiveRecord::Schema.define do
   end
   create_table :events do |t|
     t.string :name, null: false
+    t.references :user
     t.datetime :created_at
   end
   # The tables that `rails active_storage:install` makes.
   require ActiveStorage::Engine.root.join("db/migrate/20170806125915_create_active_storage_tables")
   CreateActiveStorageTables.new.change
-end
-
-if User.none?
-  User.create!(email: "archivist@example.org", password: "correct horse", may_upload: true)
-  User.create!(email: "reader@example.org", password: "correct horse", may_upload: false)
 end
