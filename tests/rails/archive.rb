@@ -138,7 +138,7 @@ class SongsController < ApiController
   before_action :authenticate, :may_upload
 
   TYPES = %r{\A(audio|image|video|text|application)/}.freeze
-  LARGEST = 100.megabytes
+  LARGEST = 50.megabytes
 
   def direct_upload
     asked = params.require(:blob).permit(:filename, :byte_size, :checksum, :content_type)
@@ -188,7 +188,7 @@ class SongsController < ApiController
   def refusal(asked)
     return "Files of this type are not accepted" unless TYPES.match?(asked[:content_type])
 
-    "File is too large (maximum is 100 MB)" if asked[:byte_size].to_i > LARGEST
+    "File is too large (maximum is 50 MB)" if asked[:byte_size].to_i > LARGEST
   end
 
   def existing(blob, key)

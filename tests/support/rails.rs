@@ -335,6 +335,15 @@ impl Account {
         secret
     }
 
+    /// Removes the blobs of this content, as applications do with those that nobody claims.
+    pub fn forget_blobs(&self, put: &outboxfs::remote::Put) {
+        let sum = self.server.database().execute(
+            "DELETE FROM active_storage_blobs WHERE filename = ? AND byte_size = ?",
+            rusqlite::params![put.key.as_str().rsplit('/').next(), put.body.len() as i64],
+        );
+        assert_eq!(sum.unwrap(), 1);
+    }
+
     /// The record that was made of the file at this path, by what the tests have stored with it.
     pub fn song(&self, path: &str) -> Option<Song> {
         let mut songs = self.songs();

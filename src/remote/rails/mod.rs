@@ -107,7 +107,8 @@ impl RailsRemote {
         let name = self.address.name();
         match answer.status.as_u16() {
             400 => Ok(()),
-            422 if !refusal::is_forgery(&answer) => Ok(()),
+            // Who has a token is past that, and hears so of what is missing, too.
+            422 if self.session.has_token().await || !refusal::is_forgery(&answer) => Ok(()),
             // It did not expect nothing; that is past login and rights.
             500 => Ok(()),
             200..=399 => match self.api.foreign(what, &answer) {

@@ -20,7 +20,7 @@ pub(super) fn refused(name: &str, what: &str, answer: &Answer) -> RemoteError {
         }
         413 => "; it takes no file of that size: keep the file out with --max-size",
         422 if is_forgery(answer) => {
-            "; that endpoint is protected against forgery (CSRF): let the application skip that for \
+            "; if that endpoint is protected against forgery (CSRF), let the application skip that for \
              requests with a token (skip_forgery_protection), or name another endpoint with upload="
         }
         _ => "",
@@ -33,11 +33,18 @@ pub(super) fn refused(name: &str, what: &str, answer: &Answer) -> RemoteError {
     answer.refusal(format!("{what} was refused by {name} ({said}){advice}"))
 }
 
-/// Rails answers a forged request with a page, or the name of its exception.
+/// Rails answers a request without the token of a form as it answers to exceptions: with a page, or with
+/// the status and its name. An application that means something else says more.
 pub(super) fn is_forgery(answer: &Answer) -> bool {
+    let json = serde_json::from_slice::<Value>(&answer.body);
+    let says_no_more = json.is_ok_and(|json| {
+        let error = json.get("error").and_then(Value::as_str);
+        json.get("status") == Some(&422.into())
+            && error.is_some_and(|error| error.starts_with("Unprocessable"))
+    });
+    let is_page = answer.body.is_empty() || answer.body.starts_with(b"<");
     answer.status.as_u16() == 422
-        && (serde_json::from_slice::<Value>(&answer.body).is_err()
-            || answer.text().contains("InvalidAuthenticityToken"))
+        && (is_page || says_no_more || answer.text().contains("InvalidAuthenticityToken"))
 }
 
 /// Whether it is about who we are, and not about the file.
@@ -128,6 +135,12 @@ mod tests {
             (404, "", RemoteErrorKind::Permanent, "upload="),
             (413, "", RemoteErrorKind::Permanent, "--max-size"),
             (422, "<html>", RemoteErrorKind::Permanent, "CSRF"),
+            (
+                422,
+                r#"{"status":422,"error":"Unprocessable Entity"}"#,
+                RemoteErrorKind::Permanent,
+                "CSRF",
+            ),
             (
                 422,
                 r#"{"error":"x"}"#,

@@ -115,6 +115,10 @@ impl Session {
         Ok(Some(pass))
     }
 
+    pub async fn has_token(&self) -> bool {
+        self.state.lock().await.token.is_some()
+    }
+
     /// The application refuses this token. True if another can be had.
     pub async fn refuse(&self, pass: &Pass) -> bool {
         let mut state = self.state.lock().await;

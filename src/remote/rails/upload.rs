@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use md5::{Digest, Md5};
 use reqwest::Method;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
@@ -142,6 +142,8 @@ impl<'a> Upload<'a> {
         let request = storage
             .request(Method::PUT, target.url.clone())
             .headers(target.headers.clone())
+            // Also where it is nothing: it may be signed.
+            .header(CONTENT_LENGTH, self.put.body.len())
             .body(body(slices));
         let answer = storage.send(&self.what, request, &progress).await;
         match answer {
@@ -316,7 +318,10 @@ fn headers(what: &str, named: Option<&Value>) -> Result<HeaderMap, RemoteError> 
                 name.escape_debug()
             ))
         })?;
-        headers.insert(name, value);
+        // The length is ours to say, and the same.
+        if name != CONTENT_LENGTH {
+            headers.insert(name, value);
+        }
     }
     Ok(headers)
 }
