@@ -20,7 +20,8 @@ use super::{
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
-    /// Where files go: file:///path or s3://bucket/prefix?endpoint=URL&region=NAME.
+    /// Where files go: file:///path, s3://bucket/prefix?endpoint=URL&region=NAME or
+    /// rails+https://host?api=NAME (docs/remotes.md).
     /// S3 credentials come from the usual AWS chain (AWS_ACCESS_KEY_ID, ~/.aws, …), never from the
     /// URL. [default: a directory below ~/.local/share/outboxfs, or /var/lib/outboxfs for root]
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
@@ -48,7 +49,7 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
 
     /// Let the remote's secrets go over http://, where everybody on the way can read them. Without it
-    /// that is refused, except to this machine. For Cloudinary and Supabase.
+    /// that is refused, except to this machine. For Cloudinary, Supabase and Rails.
     #[arg(
         long,
         env = "OUTBOXFS_INSECURE",

@@ -19,10 +19,11 @@ pub(super) struct Source<'a> {
 
 /// Another object of this content, as far as the journal knows.
 pub(super) fn look_up(context: &Context, claim: &FileClaim, loaded: &Loaded) -> Option<CopySource> {
-    if !context.remote.capabilities().copies {
+    let can = context.remote.capabilities();
+    if !can.copies && can.names {
         return None;
     }
-    let only_renamed = loaded.stat.size < WORTH_COPYING;
+    let only_renamed = loaded.stat.size < WORTH_COPYING || !can.names;
     let found = context
         .view
         .lock()
@@ -53,10 +54,15 @@ pub(super) fn enter<'a>(
 /// `None` if there is nothing to be copied after all.
 pub(super) async fn original(
     context: &Context,
-    from: &RelPath,
+    source: &CopySource,
     to: &RelPath,
     loaded: &Loaded,
 ) -> Result<Option<Proof>, RemoteError> {
+    if !context.remote.capabilities().names {
+        // It was never under the old name either.
+        return Ok(Some(source.proof.clone()));
+    }
+    let from = &source.path;
     let copy = Copy {
         from: Key::new(Artifact::Original, from),
         to: Key::new(Artifact::Original, to),

@@ -174,7 +174,7 @@ async fn put_original(
     }
     if let Some(source) = source {
         let from = &source.found.path;
-        if let Some(proof) = copy::original(context, from, &claim.path, loaded).await? {
+        if let Some(proof) = copy::original(context, source.found, &claim.path, loaded).await? {
             tracing::debug!(path = %claim.path, from = %from, "copied at the remote");
             return Ok(proof);
         }

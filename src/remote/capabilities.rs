@@ -13,6 +13,9 @@ pub struct Capabilities {
     pub deletes: bool,
     /// [`Remote::copy`](super::Remote::copy) may find a way.
     pub copies: bool,
+    /// Objects are found by the names of their files. If not, what a renamed file was delivered as stays
+    /// what it is.
+    pub names: bool,
     /// Objects can be stored encoded, and say so to whoever reads them.
     pub encodings: bool,
     /// [`Remote::put_resumable`](super::Remote::put_resumable) has notes kept of small files too.
@@ -43,6 +46,7 @@ impl Default for Capabilities {
             overwrites: true,
             deletes: true,
             copies: true,
+            names: true,
             encodings: false,
             notes_all: false,
             workers: None,

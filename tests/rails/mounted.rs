@@ -102,6 +102,25 @@ fn rows_tell_the_urls_that_the_application_made() {
     assert_eq!(account.songs().len(), 1);
 }
 
+/// Records have no paths: a song that is moved is the song that it was. One that is changed is another.
+#[test]
+fn what_is_renamed_is_not_delivered_again() {
+    let Some((rig, account)) = rig() else { return };
+    rig.mount_to(&account.url(FIELDS), &[]);
+    write_songs(&rig.pictures(), 0..3);
+    rig.delivered_all();
+    let before = account.songs();
+    let moved = rig.pictures().join("moved.mp3");
+    fs::rename(rig.pictures().join("album 0/0.mp3"), &moved).unwrap();
+    fs::rename(rig.pictures().join("album 0"), rig.pictures().join("album")).unwrap();
+    rig.unmount();
+    assert_eq!(account.songs(), before);
+    rig.mount_to(&account.url(FIELDS), &[]);
+    fs::write(&moved, mp3("Song 0, remastered", "The Band")).unwrap();
+    rig.unmount();
+    assert_eq!(account.songs().len(), 4);
+}
+
 #[test]
 fn a_push_tells_what_it_would_do_and_what_is_refused() {
     let Some((rig, account)) = rig() else { return };

@@ -159,6 +159,7 @@ impl Remote for RailsRemote {
             overwrites: false,
             deletes: false,
             copies: false,
+            names: false,
             notes_all: true,
             workers: Some(WORKERS),
             ..Capabilities::default()
