@@ -131,6 +131,9 @@ fn a_push_tells_what_it_would_do_and_what_is_refused() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("album 0/1.mp3"), "{said}");
     assert_eq!(account.events("login"), 0);
+    let output = rig.run(&["check", "--remote", &url]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(account.events("create"), 0, "it could not be taken back");
     let output = rig.run(&["push", "pictures", "--remote", &url, "--sync-deletes"]);
     assert_says(
         &error_line(&output, 1),

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use outboxfs::remote::{Body, Environment, Put, RemoteErrorKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 
 use super::rails::{Account, Behaviour, Server};
 use super::{open, open_at, put};
@@ -182,6 +185,49 @@ async fn an_answer_of_another_api_is_told() {
         assert!(error.message.contains(said), "{error}");
         assert!(!error.message.contains("hush"), "{error}");
     }
+}
+
+/// Somebody with a certificate that we trust, though for another name; tells whether he heard anything.
+async fn another_host() -> (String, String, Arc<AtomicUsize>) {
+    let signed = rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();
+    let key = signed.signing_key.serialize_der().try_into().unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = heard.clone();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            if let Ok(mut socket) = acceptor.accept(socket).await {
+                let read = socket.read(&mut [0; 8192]).await;
+                count.fetch_add(read.unwrap_or(0), Ordering::Relaxed);
+            }
+        }
+    });
+    (
+        format!("https://localhost:{port}"),
+        signed.cert.pem(),
+        heard,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_host_hears_nothing() {
+    let (endpoint, certificate, heard) = another_host().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), certificate).unwrap();
+    let environment = token().with_ca_file(file.path());
+    let remote = open_at(&format!("rails+{endpoint}?api=archive"), &environment).await;
+    let error = remote.put(put("a", b"x")).await.unwrap_err();
+    assert_eq!(error.kind, RemoteErrorKind::Unreachable, "{error}");
+    assert!(error.message.contains("not valid for name"), "{error}");
+    assert_eq!(heard.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
