@@ -6,7 +6,8 @@
 #
 #   may_upload     false: uploads are forbidden
 #   once           what becomes of a record that is there already: unique (409, names the record), key
-#                  (found by Idempotency-Key), lookup (GET songs/by_blob), no (there are two)
+#                  (found by Idempotency-Key), lookup (GET songs/by_blob), no (there are two), silent
+#                  (the same, and nothing is told of records)
 #   token_seconds  how long a token is good for
 #   url_seconds    how long the URL of an upload is good for
 #
@@ -170,7 +171,9 @@ class SongsController < ApiController
     metadata = params[:metadata]&.permit!.to_h
     song = @user.songs.new(title: metadata["title"], filename: params[:filename], metadata: metadata, key: key)
     song.audio.attach(blob)
-    if song.save
+    if song.save && @user.once == "silent"
+      head :created
+    elsif song.save
       render json: { song: show(song) }, status: :created
     else
       render json: { errors: song.errors.full_messages }, status: :unprocessable_entity

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::rails::{Account, Behaviour, FIELDS};
-use super::rig::Rig;
+use super::rig::{Rig, eventually};
 use super::world::{assert_says, error_line};
 
 /// A mount of an account's archive.
@@ -119,6 +119,25 @@ fn what_is_renamed_is_not_delivered_again() {
     fs::write(&moved, mp3("Song 0, remastered", "The Band")).unwrap();
     rig.unmount();
     assert_eq!(account.songs().len(), 4);
+}
+
+/// What is wrong with all files is no file's fault.
+#[test]
+fn files_wait_for_an_account_that_lost_its_right() {
+    let Some((rig, account)) = rig() else { return };
+    rig.mount_to(&account.url(FIELDS), &[]);
+    write_songs(&rig.pictures(), 0..1);
+    rig.delivered_all();
+    account.may_upload(false);
+    write_songs(&rig.pictures(), 1..4);
+    eventually("the mount says what is wrong", || {
+        let error = rig.snapshot().and_then(|now| now.remote_error);
+        error.is_some_and(|error| error.contains("not allowed to upload"))
+    });
+    account.may_upload(true);
+    rig.delivered_all();
+    assert_eq!(account.songs().len(), 4);
+    rig.unmount();
 }
 
 #[test]

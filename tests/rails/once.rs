@@ -110,6 +110,20 @@ async fn a_record_whose_answer_is_lost_is_found_and_its_bytes_are_not_sent_again
     }
 }
 
+/// An application that makes the record, and has nothing to say about it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_made_without_a_word_is_made() {
+    let Some(account) = account("silent") else {
+        return;
+    };
+    let remote = open(&account, &account.server.endpoint, "").await;
+    let proof = remote.put(put("a.mp3", b"music")).await.unwrap();
+    assert_eq!(account.songs().len(), 1);
+    let url = proof.url.unwrap();
+    let read = reqwest::get(url).await.unwrap().bytes().await.unwrap();
+    assert_eq!(read, b"music"[..]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_arrived_before_a_crash_are_not_sent_again() {
     let Some(account) = account("unique") else {

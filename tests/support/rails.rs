@@ -34,7 +34,7 @@ pub struct Account {
 
 pub struct Behaviour {
     pub may_upload: bool,
-    /// `unique`, `key`, `lookup` or `no`.
+    /// `unique`, `key`, `lookup`, `no` or `silent`.
     pub once: &'static str,
     pub token_seconds: i64,
     pub url_seconds: i64,
@@ -313,8 +313,10 @@ impl Account {
         self.update("UPDATE tokens SET revoked = 1 WHERE user_id = ?");
     }
 
-    pub fn lose_right(&self) {
-        self.update("UPDATE users SET may_upload = 0 WHERE id = ?");
+    /// Gives or takes the right to upload.
+    pub fn may_upload(&self, may: bool) {
+        let may = i32::from(may);
+        self.update(&format!("UPDATE users SET may_upload = {may} WHERE id = ?"));
     }
 
     fn update(&self, sql: &str) {

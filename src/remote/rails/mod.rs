@@ -98,6 +98,14 @@ impl RailsRemote {
         }
     }
 
+    /// Somebody else's answer in the place of a success, as an error. (Rails says errors in HTML, too.)
+    fn foreign(&self, what: &str, answer: &Answer) -> Option<RemoteError> {
+        let status = answer.status;
+        (status.is_success() || status.is_redirection())
+            .then(|| self.api.foreign(what, answer))
+            .flatten()
+    }
+
     /// What the application answers to nothing: who may upload hears that something is missing.
     async fn ask_nothing(&self) -> Result<(), RemoteError> {
         let what = "a trial request";
@@ -111,7 +119,7 @@ impl RailsRemote {
             422 if self.session.has_token().await || !refusal::is_forgery(&answer) => Ok(()),
             // It did not expect nothing; that is past login and rights.
             500 => Ok(()),
-            200..=399 => match self.api.foreign(what, &answer) {
+            200..=399 => match self.foreign(what, &answer) {
                 Some(error) => Err(error),
                 None => Ok(()),
             },

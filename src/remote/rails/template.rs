@@ -198,7 +198,7 @@ impl Member {
         self.0.split(',').find_map(|names| {
             let found = names
                 .split('.')
-                .try_fold(answer, |value, name| value.get(name.trim()))?;
+                .try_fold(answer, |value, name| member(value, name.trim()))?;
             (!found.is_null()).then_some(found)
         })
     }
@@ -210,6 +210,14 @@ impl Member {
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         }
+    }
+}
+
+/// By its name, or in a list by its number.
+fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Array(values) => values.get(name.parse::<usize>().ok()?),
+        _ => value.get(name),
     }
 }
 
@@ -285,5 +293,8 @@ mod tests {
         assert_eq!(url.text(&answer).as_deref(), Some("u"));
         assert_eq!(Member::of("song.title").find(&answer), None);
         assert_eq!(Member::of("song").text(&answer), None);
+        let list = json!([{"id": 8}]);
+        assert_eq!(Member::of("0.id").text(&list).as_deref(), Some("8"));
+        assert_eq!(Member::of("1.id,id").text(&list), None);
     }
 }

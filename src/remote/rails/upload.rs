@@ -175,8 +175,12 @@ impl<'a> Upload<'a> {
             .remote
             .call(&self.what, Method::POST, url, Some(asked), once);
         let answer = call.await?;
-        if answer.status.is_success() || answer.status.is_redirection() {
-            let answer: Value = self.remote.api.json(&self.what, &answer)?;
+        if let Some(error) = self.remote.foreign(&self.what, &answer) {
+            return Err(error);
+        }
+        if answer.status.is_success() {
+            // It is made, also where nothing is told of it.
+            let answer: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             let proof = self.proof_in(record, signed_id, &answer);
             return Ok(Made::Record(self.noted(proof).await));
         }
