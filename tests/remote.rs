@@ -9,6 +9,8 @@ mod directory_only;
 mod double;
 #[path = "remote/place.rs"]
 mod place;
+#[path = "support/rails.rs"]
+mod rails;
 #[path = "remote/reading.rs"]
 mod reading;
 #[path = "support/s3.rs"]
@@ -44,6 +46,22 @@ macro_rules! suite {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(&super::Place::supabase().await).await;
+            })*
+        }
+        mod rails_archive {
+            $(#[tokio::test]
+            async fn $case() {
+                if let Some(place) = super::Place::rails_archive().await {
+                    super::$case(&place).await;
+                }
+            })*
+        }
+        mod rails_stock {
+            $(#[tokio::test]
+            async fn $case() {
+                if let Some(place) = super::Place::rails_stock().await {
+                    super::$case(&place).await;
+                }
             })*
         }
         mod s3_in_process {

@@ -76,6 +76,11 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Error> {
 }
 
 async fn check_remote(remote: &dyn Remote) -> bool {
+    let can = remote.capabilities();
+    if !can.deletes {
+        // What is stored there stays there: it is only asked.
+        return step("ask", &remote.describe(), remote.probe().await);
+    }
     let content = b"outboxfs check\n";
     let name = format!(".outboxfs-check-{:016x}", fastrand::u64(..));
     let key = Key::new(Artifact::Original, &RelPath::root().join(name.as_bytes()));
@@ -94,7 +99,6 @@ async fn check_remote(remote: &dyn Remote) -> bool {
     if !step("write", &remote.describe(), stored.await) {
         return false;
     }
-    let can = remote.capabilities();
     let mut works = true;
     if can.reads {
         works &= step("look", key.as_str(), look(remote, &key).await);
@@ -105,10 +109,7 @@ async fn check_remote(remote: &dyn Remote) -> bool {
     if can.reads {
         works &= step("read", key.as_str(), read(remote, &key, content).await);
     }
-    if can.deletes {
-        works &= step("delete", key.as_str(), remote.delete(&key).await);
-    }
-    works
+    works & step("delete", key.as_str(), remote.delete(&key).await)
 }
 
 async fn look(remote: &dyn Remote, key: &Key) -> Result<(), RemoteError> {

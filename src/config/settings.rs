@@ -21,8 +21,10 @@ use super::{
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
     /// Where files go: file:///path, s3://bucket/prefix?endpoint=URL&region=NAME,
-    /// cloudinary://CLOUD/folder or supabase://PROJECT/BUCKET/folder. Credentials come from the
-    /// environment (the usual AWS chain, CLOUDINARY_URL, SUPABASE_KEY), never from the URL. [default: a directory below ~/.local/share/outboxfs, or /var/lib/outboxfs for root]
+    /// rails+https://host?api=NAME, cloudinary://CLOUD/folder or supabase://PROJECT/BUCKET/folder
+    /// (docs/remotes.md). Credentials come from the environment (the usual AWS chain,
+    /// OUTBOXFS_RAILS_EMAIL, CLOUDINARY_URL, SUPABASE_KEY), never from the URL. [default: a directory
+    /// below ~/.local/share/outboxfs, or /var/lib/outboxfs for root]
     #[arg(long, value_name = "URL", env = "OUTBOXFS_REMOTE", hide_env = true)]
     pub remote: Option<RemoteUrl>,
 
@@ -48,7 +50,7 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
 
     /// Let the remote's secrets go over http://, where everybody on the way can read them. Without it
-    /// that is refused, except to this machine. For Cloudinary and Supabase.
+    /// that is refused, except to this machine. For Cloudinary, Supabase and Rails.
     #[arg(
         long,
         env = "OUTBOXFS_INSECURE",

@@ -21,7 +21,8 @@ const SECRET_NAMES: [&str; 6] = [
     "accesskey",
 ];
 
-/// Where objects go: `file:///path` or `s3://bucket/prefix`, without credentials.
+/// Where objects go: `file:///path`, `s3://bucket/prefix` or the others of [`crate::remote::open_with`],
+/// without credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RemoteUrl(Url);
@@ -58,12 +59,13 @@ impl FromStr for RemoteUrl {
         match url.scheme() {
             "file" => check_file(&url)?,
             "s3" => check_s3(&url)?,
+            "rails+https" | "rails+http" => check_rails(&url)?,
             // What else there is to say of these their remotes say when they are opened.
             "cloudinary" | "supabase" => {}
             other => {
                 return Err(format!(
                     "unknown remote scheme '{other}:'; write file:///path, s3://bucket/prefix, \
-                     cloudinary://CLOUD/folder or supabase://PROJECT/BUCKET"
+                     rails+https://host, cloudinary://CLOUD/folder or supabase://PROJECT/BUCKET"
                 ));
             }
         }
@@ -117,6 +119,13 @@ fn check_s3(url: &Url) -> Result<(), String> {
     match url.host_str() {
         Some(bucket) if !bucket.is_empty() => Ok(()),
         _ => Err("the URL names no bucket; write s3://bucket/prefix".to_owned()),
+    }
+}
+
+fn check_rails(url: &Url) -> Result<(), String> {
+    match url.host_str() {
+        Some(host) if !host.is_empty() => Ok(()),
+        _ => Err("the URL names no host; write rails+https://host".to_owned()),
     }
 }
 

@@ -19,8 +19,9 @@ pub(super) struct Source<'a> {
 
 /// Another object of this content, as far as the journal knows.
 pub(super) fn look_up(context: &Context, claim: &FileClaim, loaded: &Loaded) -> Option<CopySource> {
-    let copies = context.remote.capabilities().copies;
-    let only_renamed = match copies {
+    let can = context.remote.capabilities();
+    let only_renamed = match can.copies {
+        _ if !can.names => true,
         Copies::Always => loaded.stat.size < WORTH_COPYING,
         Copies::AsMoves if context.options.sync_deletes => true,
         _ => return None,
@@ -59,6 +60,10 @@ pub(super) async fn original(
     to: &RelPath,
     loaded: &Loaded,
 ) -> Result<Option<Proof>, RemoteError> {
+    if !context.remote.capabilities().names {
+        // It was never under the old name either.
+        return Ok(Some(found.proof.clone()));
+    }
     let from = &found.path;
     let copy = Copy {
         from: Key::new(Artifact::Original, from),

@@ -16,13 +16,14 @@ use crate::remote::{
 /// After a failure of the remote to give an upload up.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Stores a claimed file; a large one goes on where an earlier attempt ended.
+/// Stores a claimed file; a large one goes on where an earlier attempt ended, and any with a remote that
+/// has notes kept of all.
 pub(super) async fn put(
     context: &Context,
     claim: &FileClaim,
     put: Put,
 ) -> Result<Proof, RemoteError> {
-    if let Body::Bytes(_) = put.body {
+    if matches!(put.body, Body::Bytes(_)) && !context.remote.capabilities().notes_all {
         return context.remote.put(put).await;
     }
     let found = find(context, claim, &put.hash).map_err(unreadable)?;

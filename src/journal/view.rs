@@ -91,6 +91,8 @@ pub struct CopySource {
     pub thumbnail: bool,
     /// Of a picture, pixels.
     pub dimensions: Option<(u32, u32)>,
+    /// What the remote said of it, if the file itself left it.
+    pub proof: Proof,
 }
 
 impl View {
@@ -293,19 +295,22 @@ impl View {
         let moved = self
             .conn
             .prepare_cached(
-                "SELECT path, 0, stray.thumbnail, width, height FROM stray JOIN file ON file.id = file_id
+                "SELECT path, 0, stray.thumbnail, width, height,
+                     etag, object_id, object_version, url, thumbnail_url
+                 FROM stray JOIN file ON file.id = file_id
                  WHERE file_id = ? AND stray.hash = ?",
             )?
             .query_row(params![id.0, hash.as_bytes()], |row| {
-                Ok((row.get::<_, Vec<u8>>(0)?, picture(row)?))
+                Ok((row.get::<_, Vec<u8>>(0)?, picture(row)?, proof_of(row, 5)?))
             })
             .optional()?;
-        if let Some((path, (thumbnail, dimensions))) = moved {
+        if let Some((path, (thumbnail, dimensions), proof)) = moved {
             return Ok(RelPath::parse(&path).map(|path| CopySource {
                 path,
                 renamed: true,
                 thumbnail: thumbnail && dimensions.is_some(),
                 dimensions,
+                proof,
             }));
         }
         if only_renamed {
@@ -330,6 +335,7 @@ impl View {
             renamed: false,
             thumbnail,
             dimensions,
+            proof: Proof::default(),
         }))
     }
 

@@ -7,14 +7,20 @@ pub struct Capabilities {
     pub lists: bool,
     /// [`Remote::head`](super::Remote::head) and [`Remote::get`](super::Remote::get) find objects.
     pub reads: bool,
-    /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for good.
+    /// [`Remote::put`](super::Remote::put) replaces what is there; if not, it is refused for
+    /// good, or both are there.
     pub overwrites: bool,
     pub deletes: bool,
     pub copies: Copies,
+    /// Objects are found by the names of their files. If not, what a renamed file was delivered as stays
+    /// what it is.
+    pub names: bool,
     /// Files of no bytes can be stored.
     pub empty_files: bool,
     /// Objects can be stored encoded, and say so to whoever reads them.
     pub encodings: bool,
+    /// [`Remote::put_resumable`](super::Remote::put_resumable) has notes kept of small files too.
+    pub notes_all: bool,
     /// Files sent at a time, unless the person says how many; `None`: the program's default.
     pub workers: Option<usize>,
 }
@@ -50,8 +56,10 @@ impl Default for Capabilities {
             overwrites: true,
             deletes: true,
             copies: Copies::Always,
+            names: true,
             empty_files: true,
             encodings: false,
+            notes_all: false,
             workers: None,
         }
     }

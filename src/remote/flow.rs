@@ -2,20 +2,23 @@
 //! faster than they may go.
 
 use std::fs::File;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 
-use super::{Body, Pace, RemoteError, Sent};
+use super::{Body, Pace, RemoteError, RemoteErrorKind, Sent};
 
 /// What the connection is given at a time. Hyper writes each slice from where it lies.
 const SLICE: usize = 256 << 10;
+/// How many slices of a file are read ahead.
+const AHEAD: usize = 2;
 /// File contents held in memory at once by all uploads of a remote together.
 const MEMORY: u64 = 48 << 20;
 /// What memory is counted in.
@@ -110,6 +113,8 @@ pub(super) struct Progress {
     taken: Arc<AtomicU64>,
     /// The connection would take more, and gets none yet.
     held: Arc<AtomicBool>,
+    /// A file that is sent while it is read is not what it was.
+    changed: Arc<AtomicBool>,
     pace: Arc<Pace>,
     sent: Sent,
 }
@@ -120,6 +125,7 @@ impl Progress {
         Self {
             taken: Arc::default(),
             held: Arc::default(),
+            changed: Arc::default(),
             pace,
             sent: Sent::current(),
         }
@@ -128,12 +134,41 @@ impl Progress {
     /// A request's body that reports here.
     pub fn body(&self, bytes: Bytes) -> Slices {
         Slices {
-            rest: bytes,
+            left: bytes.len() as u64,
+            now: bytes,
+            more: None,
             slice: self.pace.slice(SLICE),
             asked: false,
             wait: None,
             progress: self.clone(),
         }
+    }
+
+    /// The same of a file, which is read while it is sent, by a blocking task that ends with the body.
+    /// The last slice is kept back unless all of them have the BLAKE3 `hash`: then the request fails,
+    /// and the file [has changed](Self::has_changed).
+    pub fn file(&self, file: Arc<File>, len: u64, hash: blake3::Hash) -> Slices {
+        let slice = self.pace.slice(SLICE);
+        let (to, more) = mpsc::channel(AHEAD);
+        let changed = self.changed.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = stream(&file, len, hash, slice, &to) {
+                let is_other = error.kind == RemoteErrorKind::ContentChanged;
+                changed.store(is_other, Ordering::Relaxed);
+                // Nobody listens if the request was given up.
+                let _ = to.blocking_send(Err(io::Error::other(error.message)));
+            }
+        });
+        Slices {
+            left: len,
+            more: Some(more),
+            ..self.body(Bytes::new())
+        }
+    }
+
+    /// Whether the file that was to be sent is another one now.
+    pub fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
     }
 
     /// Awaits `request`, but no longer than `patience` (twice that at most) without any progress.
@@ -152,9 +187,36 @@ impl Progress {
     }
 }
 
-/// A body that is sent piece by piece.
+fn stream(
+    file: &File,
+    len: u64,
+    hash: blake3::Hash,
+    slice: usize,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+) -> Result<(), RemoteError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut at = 0;
+    while at < len {
+        let bytes = read(file, at, (len - at).min(slice as u64) as usize)?;
+        hasher.update(&bytes);
+        at += bytes.len() as u64;
+        if at == len && hasher.finalize() != hash {
+            return Err(RemoteError::content_changed());
+        }
+        if to.blocking_send(Ok(bytes)).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// A body of known length that is sent piece by piece.
 pub(super) struct Slices {
-    rest: Bytes,
+    now: Bytes,
+    /// What comes after.
+    more: Option<mpsc::Receiver<io::Result<Bytes>>>,
+    /// Bytes.
+    left: u64,
     slice: usize,
     /// Whether the next slice's bytes are taken from the pace already.
     asked: bool,
@@ -181,42 +243,58 @@ impl Slices {
         self.wait = None;
         Poll::Ready(())
     }
+
+    /// Ready when there are bytes to send.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(more) = self.more.as_mut().filter(|_| self.now.is_empty()) else {
+            return Poll::Ready(Ok(()));
+        };
+        let next = ready!(more.poll_recv(context));
+        let broken_off = || io::Error::other("reading the file was broken off");
+        self.now = next.unwrap_or_else(|| Err(broken_off()))?;
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl http_body::Body for Slices {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-        if self.rest.is_empty() {
+    ) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
+        if self.left == 0 {
             return Poll::Ready(None);
         }
-        let len = self.rest.len().min(self.slice);
-        if self.poll_pace(len, context).is_pending() {
-            return Poll::Pending;
+        if let Err(error) = ready!(self.poll_more(context)) {
+            return Poll::Ready(Some(Err(error)));
         }
-        let slice = self.rest.split_to(len);
+        let len = self.now.len().min(self.slice);
+        ready!(self.poll_pace(len, context));
+        let slice = self.now.split_to(len);
+        self.left -= len as u64;
         self.progress.taken.fetch_add(len as u64, Ordering::Relaxed);
         self.progress.sent.add(len as u64);
         Poll::Ready(Some(Ok(http_body::Frame::data(slice))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.left == 0
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.rest.len() as u64)
+        http_body::SizeHint::with_exact(self.left)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
+
+    use http_body::Body;
+
+    use super::*;
 
     #[test]
     fn a_file_that_is_shorter_than_it_was_has_changed() {
@@ -240,5 +318,36 @@ mod tests {
         assert_eq!(progress.watch(patience, slow).await, Some(()));
         let dead = std::future::pending::<()>();
         assert_eq!(progress.watch(patience, dead).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_sent_whole_or_its_end_is_kept_back() {
+        let content = vec![7; SLICE * 3 + 5];
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let file = Arc::new(file);
+        for (hash, whole) in [
+            (blake3::hash(&content), true),
+            (blake3::hash(b"other"), false),
+        ] {
+            let progress = Progress::at(Arc::default());
+            let mut body = progress.file(file.clone(), content.len() as u64, hash);
+            assert_eq!(body.size_hint().exact(), Some(content.len() as u64));
+            let mut sent = Vec::new();
+            let mut failed = false;
+            while let Some(frame) =
+                std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+            {
+                match frame {
+                    Ok(frame) => sent.extend_from_slice(frame.data_ref().unwrap()),
+                    Err(_) => {
+                        failed = true;
+                        break;
+                    }
+                }
+            }
+            assert_eq!((sent == content, failed), (whole, !whole));
+            assert_eq!(progress.has_changed(), !whole);
+        }
     }
 }

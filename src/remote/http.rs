@@ -303,7 +303,8 @@ pub(super) fn body(slices: Slices) -> reqwest::Body {
     reqwest::Body::wrap(slices)
 }
 
-fn refuse_readable(base: &Url, environment: &Environment) -> Result<(), RemoteError> {
+/// Whether what goes to `base` could be read by everybody on the way, and nobody said that is well.
+pub(super) fn refuse_readable(base: &Url, environment: &Environment) -> Result<(), RemoteError> {
     let is_here = match base.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),

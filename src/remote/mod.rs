@@ -17,6 +17,7 @@ mod object;
 mod pace;
 mod place;
 mod proof;
+mod rails;
 mod s3;
 mod sent;
 mod supabase;
@@ -200,14 +201,15 @@ pub async fn open_with(
     match url.scheme() {
         "file" => Ok(Arc::new(file::FileRemote::open(url)?)),
         "s3" => Ok(Arc::new(s3::S3Remote::open(url, environment).await?)),
+        "rails+https" | "rails+http" => Ok(Arc::new(rails::RailsRemote::open(url, environment)?)),
         "supabase" => Ok(Arc::new(supabase::SupabaseRemote::open(url, environment)?)),
         "cloudinary" => Ok(Arc::new(cloudinary::CloudinaryRemote::open(
             url,
             environment,
         )?)),
         other => Err(RemoteError::permanent(format!(
-            "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix, cloudinary://CLOUD/folder, \
-             supabase://PROJECT/BUCKET)"
+            "unknown remote scheme '{other}:' (known: file:///path, s3://bucket/prefix, rails+https://host, \
+             cloudinary://CLOUD/folder, supabase://PROJECT/BUCKET)"
         ))),
     }
 }

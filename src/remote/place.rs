@@ -1,5 +1,8 @@
 use url::Url;
 
+/// Options that say where: the service, and what an application makes of files.
+const WHERE: [&str; 3] = ["endpoint", "api", "record"];
+
 /// Which place a remote's URL means: what is delivered there is there for every URL of the same
 /// place. Without how to get there (region, part sizes, …), and without secrets.
 pub fn place(url: &Url) -> String {
@@ -10,18 +13,15 @@ pub fn place(url: &Url) -> String {
     place.set_fragment(None);
     let path = place.path().trim_end_matches('/').to_owned();
     place.set_path(&path);
-    let endpoint = url.query_pairs().find(|(key, _)| key == "endpoint");
-    match endpoint {
-        Some((_, endpoint)) => place
-            .query_pairs_mut()
-            .clear()
-            .append_pair("endpoint", endpoint.trim_end_matches('/'))
-            .finish(),
-        None => {
-            place.set_query(None);
-            &mut place
-        }
-    };
+    let kept = url
+        .query_pairs()
+        .filter(|(name, _)| WHERE.contains(&name.as_ref()));
+    let kept: Vec<_> = kept.collect();
+    place.set_query(None);
+    for (name, value) in &kept {
+        let value = value.trim_end_matches('/');
+        place.query_pairs_mut().append_pair(name, value);
+    }
     place.into()
 }
 
@@ -38,6 +38,8 @@ mod tests {
         assert_eq!(one, "s3://bucket/p?endpoint=https%3A%2F%2Fs3.example.org");
         assert_eq!(one, other);
         assert_eq!(place("s3://bucket/p?region=x"), "s3://bucket/p");
+        let archive = place("rails+https://a.example/?api=archive&lifetime=1h");
+        assert_eq!(archive, "rails+https://a.example?api=archive");
         assert!(!place("https://somebody:secret@host/x").contains("secret"));
     }
 }

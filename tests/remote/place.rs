@@ -12,7 +12,7 @@ use outboxfs::remote::{
 use tempfile::TempDir;
 use url::Url;
 
-use super::{cloudinary, s3, supabase};
+use super::{cloudinary, rails, s3, supabase};
 
 pub enum Server {
     Directory(TempDir),
@@ -20,6 +20,13 @@ pub enum Server {
     SeaweedFs(Arc<s3::Server>),
     Cloudinary(cloudinary::Service),
     Supabase(supabase::Service),
+    /// Records with files.
+    Archive(rails::Account),
+    /// Files alone; those of a test have its mark in their metadata.
+    Stock {
+        server: Arc<rails::Server>,
+        mark: String,
+    },
 }
 
 /// A remote that starts empty, and the means to look into it.
@@ -90,11 +97,47 @@ impl Place {
         }
     }
 
+    pub async fn rails_archive() -> Option<Self> {
+        let account = rails::Account::new(&rails::Behaviour::default())?;
+        let url = Url::parse(&account.url(rails::FIELDS)).unwrap();
+        let remote = open_with(&url, &account.environment()).await.unwrap();
+        Some(Self {
+            remote,
+            server: Server::Archive(account),
+            prefix: String::new(),
+        })
+    }
+
+    pub async fn rails_stock() -> Option<Self> {
+        let account = rails::Account::new(&rails::Behaviour::default())?;
+        let server = account.server.clone();
+        let mark = format!("{:016x}", fastrand::u64(..));
+        let mut url = format!(
+            "rails+{}?upload_field=blob.metadata.mark:{mark}",
+            server.endpoint
+        );
+        for field in ["filename", "content_type", "byte_size", "checksum"] {
+            url += &format!("&upload_field=blob.{field}:{{{field}}}");
+        }
+        for field in ["key", "blake3", "mtime"] {
+            url += &format!("&upload_field=blob.metadata.{field}:{{{field}}}");
+        }
+        let environment = Environment::process().with("OUTBOXFS_RAILS_TOKEN", &account.token());
+        let url = Url::parse(&url).unwrap();
+        let remote = open_with(&url, &environment).await.unwrap();
+        Some(Self {
+            remote,
+            server: Server::Stock { server, mark },
+            prefix: String::new(),
+        })
+    }
+
     fn s3(&self) -> Option<&s3::Server> {
         match &self.server {
             Server::Directory(_) | Server::Cloudinary(_) | Server::Supabase(_) => None,
             Server::InProcess(server) => Some(server),
             Server::SeaweedFs(server) => Some(server),
+            Server::Archive(_) | Server::Stock { .. } => None,
         }
     }
 
@@ -123,6 +166,24 @@ impl Place {
                         .first_or_octet_stream()
                         .to_string(),
                     metadata: asset.context,
+                })
+            }
+            Server::Archive(account) => {
+                let song = account.song(key.strip_prefix("original/")?)?;
+                Some(Stored {
+                    bytes: account.bytes(&song),
+                    content_type: song.content_type,
+                    metadata: texts(&song.metadata),
+                })
+            }
+            Server::Stock { server, mark } => {
+                let mut blobs = server.blobs("mark", mark);
+                blobs.retain(|blob| blob.metadata["key"] == key);
+                let blob = blobs.pop()?;
+                Some(Stored {
+                    bytes: std::fs::read(server.file(&blob.key)).ok()?,
+                    content_type: blob.content_type,
+                    metadata: texts(&blob.metadata),
                 })
             }
             _ => self.read_object(&format!("{}{key}", self.prefix)).await,
@@ -155,6 +216,17 @@ impl Place {
             Server::Directory(dir) => files_below(dir.path()),
             Server::Supabase(service) => service.objects("p").into_keys().collect(),
             Server::Cloudinary(service) => service.objects("p").into_keys().collect(),
+            Server::Archive(account) => {
+                let paths = account.counts().into_keys();
+                paths.map(|path| format!("original/{path}")).collect()
+            }
+            Server::Stock { server, mark } => {
+                let mut blobs = server.blobs("mark", mark);
+                // What was announced and never sent has no file.
+                blobs.retain(|blob| server.file(&blob.key).exists());
+                let keys = blobs.iter().map(|blob| blob.metadata["key"].as_str());
+                keys.map(|key| key.unwrap().to_owned()).collect()
+            }
             _ => self.list().await,
         };
         names.sort();
@@ -295,6 +367,14 @@ fn read_file(path: &std::path::Path) -> Option<Stored> {
         metadata: metadata.collect(),
         bytes: std::fs::read(path).ok()?,
     })
+}
+
+fn texts(metadata: &serde_json::Value) -> BTreeMap<String, String> {
+    let members = metadata.as_object().unwrap().iter();
+    let text = |(name, value): (&String, &serde_json::Value)| {
+        Some((name.clone(), value.as_str()?.to_owned()))
+    };
+    members.filter_map(text).collect()
 }
 
 /// All files, temporary ones too, relative to `root`.
