@@ -15,7 +15,6 @@ use outboxfs::journal::{
     BatchLimits, Delivered, FileClaim, FileOutcome, FileStat, Journal, Kind, Lane, Options,
     Settlement,
 };
-use outboxfs::remote::Proof;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -99,10 +98,7 @@ fn delivered(directory: &std::path::Path, claim: FileClaim) -> Result<Settlement
             kind,
             dimensions: None,
             // As S3 gives them.
-            proof: Proof {
-                etag: Some(hash.to_hex()[..32].to_owned()),
-                ..Proof::default()
-            },
+            proof: outboxfs::remote::Proof::of_etag(Some(hash.to_hex()[..32].to_owned())),
             thumbnail,
         }),
     })

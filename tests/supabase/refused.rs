@@ -157,6 +157,8 @@ async fn secrets_follow_neither_redirects_nor_the_addresses_of_uploads() {
     for content in [noise(10, 1), noise(7 << 20, 1)] {
         remote.put(put("a", &content)).await.unwrap_err();
     }
+    remote.head(&key("a")).await.unwrap_err();
+    remote.list("", &mut |_| {}).await.unwrap_err();
     assert_eq!(heard.load(Ordering::Relaxed), 0);
     let url = format!("supabase://{PROJECT}/{BUCKET}?endpoint=http://192.0.2.1");
     let error = open(&url, &environment(KEY)).await.err().unwrap();

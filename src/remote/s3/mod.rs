@@ -148,12 +148,14 @@ impl S3Remote {
                 "{address} needs a region: add region=NAME to the URL, or set AWS_REGION"
             )));
         }
-        let s3 = aws_sdk_s3::config::Builder::from(&config)
-            .force_path_style(address.path_style())
-            .build();
+        let mut s3 =
+            aws_sdk_s3::config::Builder::from(&config).force_path_style(address.path_style());
+        if let Some(endpoint) = &address.endpoint {
+            s3 = s3.endpoint_url(closed(endpoint));
+        }
         Ok(Self {
             address,
-            client: Client::from_conf(s3),
+            client: Client::from_conf(s3.build()),
             region,
             memory: Memory::default(),
             pace: OnceLock::new(),
@@ -357,6 +359,14 @@ impl Remote for S3Remote {
 
     fn url(&self, key: &Key) -> Option<String> {
         Some(self.address.public_url(key, self.region.as_deref()))
+    }
+}
+
+/// An endpoint with a slash after its path, if it has one: the SDK puts the bucket right behind it.
+fn closed(endpoint: &str) -> String {
+    match url::Url::parse(endpoint) {
+        Ok(url) if url.path() != "/" => format!("{endpoint}/"),
+        _ => endpoint.to_owned(),
     }
 }
 
