@@ -10,6 +10,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use outboxfs::remote::Environment;
 use outboxfs::rows::{
     self, Credentials, FileRef, FolderPattern, FolderRow, Options, RowSink, TestStatus,
 };
@@ -23,7 +24,7 @@ async fn main() -> Result<()> {
     let took = match next("what to do")?.as_str() {
         "write" => {
             let options = Options {
-                credentials: Credentials::from_environment(),
+                credentials: Credentials::find(&Environment::process()),
                 ..Options::default()
             };
             let sink = rows::open(&[next("the URL")?], &options)?;

@@ -22,8 +22,8 @@ use self::session::Session;
 use self::upload::Upload;
 use super::http::{Answer, Http, refuse_readable};
 use super::{
-    Capabilities, Copies, Environment, Key, Pace, Proof, Put, Remote, RemoteError, StoredPart, Thumbnails,
-    Unfinished, UploadNotes,
+    Capabilities, Copies, Environment, Key, Pace, Proof, Put, Remote, RemoteError, StoredPart,
+    Thumbnails, Unfinished, UploadNotes,
 };
 
 /// What is kind to an application of a few processes.
