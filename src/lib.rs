@@ -19,6 +19,7 @@
 
 pub mod beneath;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -423,6 +423,40 @@ async fn a_picture_whose_delivery_was_superseded_by_the_same_content_has_its_row
 }
 
 #[tokio::test]
+async fn a_picture_that_was_renamed_and_back_while_it_was_sent_has_its_row() {
+    let fixture = Fixture::new();
+    let journal = fixture.open();
+    written(&journal, "rig/photo.jpg", 1);
+    let first = claim(&journal).await;
+    let rename = |from: &str, to: &str| Change::Renamed {
+        from: path(from),
+        to: path(to),
+        entry: Entry::File(stat(1, 1)),
+    };
+    for change in [
+        rename("rig/photo.jpg", "rig/other.jpg"),
+        rename("rig/other.jpg", "rig/photo.jpg"),
+    ] {
+        journal.record_and_wait(change).unwrap();
+        if journal.changes() == 2 {
+            let arrived = vec![delivered(&first[0], 1, Kind::Picture)];
+            journal.settle_files(arrived).await.unwrap();
+        }
+    }
+    let second = claim(&journal).await.remove(0);
+    let outcome = FileOutcome::Unchanged {
+        stat: stat(1, 1),
+        hash: second.remote_hash.unwrap(),
+    };
+    let settled = vec![settlement(&second, outcome)];
+    journal.settle_files(settled).await.unwrap();
+    let rows = journal.claim_rows(9).await.unwrap().claims;
+    let files = journal.view().unwrap().delivered_files(rows[0].id).unwrap();
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].kind, Kind::Picture);
+}
+
+#[tokio::test]
 async fn a_row_waits_until_all_files_of_its_folder_are_delivered() {
     let fixture = Fixture::new();
     let journal = fixture.open();

@@ -28,6 +28,7 @@ fn arrives(rig: &Rig, name: &str) {
 fn what_is_being_written_is_not_delivered() {
     a_file_that_is_emptied_to_be_written_anew_is_not_delivered_empty();
     half_a_file_is_not_delivered_for_the_whole_one_that_was_there();
+    half_a_file_is_not_delivered_under_the_name_that_it_gets_meanwhile();
 }
 
 fn a_file_that_is_emptied_to_be_written_anew_is_not_delivered_empty() {
@@ -80,5 +81,28 @@ fn half_a_file_is_not_delivered_for_the_whole_one_that_was_there() {
     drop(file);
     rig.delivered_all();
     assert_eq!(rig.delivered("file"), b"half of the third");
+    rig.unmount();
+}
+
+fn half_a_file_is_not_delivered_under_the_name_that_it_gets_meanwhile() {
+    let Some(rig) = Rig::new() else { return };
+    rig.mount();
+    let path = |name: &str| rig.pictures().join(name);
+    let mut file = File::create(path("file.part")).unwrap();
+    file.write_all(b"half of ").unwrap();
+    fs::rename(path("file.part"), path("file")).unwrap();
+    fs::hard_link(path("file"), path("link")).unwrap();
+    for later in ["one", "two", "three"] {
+        arrives(&rig, later);
+    }
+    for name in ["file", "link"] {
+        assert!(!rig.remote().join("original").join(name).exists(), "{name}");
+    }
+    file.write_all(b"a file").unwrap();
+    drop(file);
+    rig.delivered_all();
+    for name in ["file", "link"] {
+        assert_eq!(rig.delivered(name), b"half of a file", "{name}");
+    }
     rig.unmount();
 }

@@ -57,12 +57,14 @@ impl Context {
         let changed = async {
             bell.notified().await;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(self.options.settle) => {}
                 () = self.alarms.hurried() => {}
             }
         };
         let mut stop = self.stop.clone();
         tokio::select! {
+            biased;
             () = due => true,
             () = changed => true,
             _ = stop.wait_for(|stop| *stop) => false,

@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 use rustix::fs::{Mode, OFlags};
 
 use super::Context;
+use super::blocking::blocking;
 use super::load::Loaded;
 use crate::path::RelPath;
 use crate::remote::{Body, Decoded, RemoteError};
@@ -48,7 +49,7 @@ pub(super) async fn encode(
         Body::Bytes(bytes) => gzip_bytes(&bytes),
         Body::File { file, len } => gzip_file(&file, len, hash, &folder),
     };
-    let encoded = match tokio::task::spawn_blocking(encode).await {
+    let encoded = match blocking(encode).await {
         Ok(result) => result,
         Err(error) => Err(io::Error::other(error)),
     };

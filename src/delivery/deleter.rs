@@ -23,10 +23,12 @@ pub(super) async fn run(context: Arc<Context>) {
     while !context.is_stopping() {
         let mut stop = context.stop.clone();
         tokio::select! {
+            biased;
             () = context.health.wait() => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
         tokio::select! {
+            biased;
             () = context.wait_for_hours() => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
@@ -55,9 +57,8 @@ pub(super) async fn run(context: Arc<Context>) {
 
 async fn one_batch(context: Arc<Context>, deletions: Vec<Deletion>) {
     let outcomes = delete(&context, &deletions).await;
-    if let Err(error) = context.journal.settle_deletions(outcomes).await {
-        tracing::error!(%error, "deletions could not be recorded; the next start makes them again");
-    }
+    let record = || context.journal.settle_deletions(outcomes.clone());
+    context.insist("deletions", record).await;
 }
 
 async fn delete(context: &Context, deletions: &[Deletion]) -> Vec<(StrayId, DeletionOutcome)> {

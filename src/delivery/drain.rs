@@ -1,6 +1,8 @@
 //! Waiting until everything is delivered.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Delivery;
 use crate::journal::JournalError;

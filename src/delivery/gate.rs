@@ -6,10 +6,11 @@
 //! as long as they did is slowed down on too, but not to a standstill: the line may just be slow.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Two halvings have so much time between them at least: what was sent before the first one is no
 /// news of what it did.

@@ -29,9 +29,9 @@ pub(super) async fn remove(context: &Context, sink: &dyn RowSink, claims: Vec<Go
         let outcome = outcome_of(context, &row.path, row.attempts, result.clone());
         (row, outcome)
     });
-    if let Err(error) = context.journal.settle_gone_rows(outcomes.collect()).await {
-        tracing::error!(%error, "rows could not be recorded as removed");
-    }
+    let outcomes: Vec<_> = outcomes.collect();
+    let record = || context.journal.settle_gone_rows(outcomes.clone());
+    context.insist("removed rows", record).await;
 }
 
 /// Rows of folders that are there, and have nothing to tell.

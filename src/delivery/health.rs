@@ -53,12 +53,14 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut stop = context.stop.clone();
     loop {
         tokio::select! {
+            biased;
             _ = away.wait_for(|away| *away) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let mut delay = FIRST_PROBE;
         loop {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(delay) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }

@@ -1,10 +1,12 @@
 //! A lane claims what is due, oldest first, and gives each file a task of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::blocking::blocking;
 use super::gate::{Gate, Held, Place};
 use super::spread::Seat;
 use super::{Context, load, send, spread};
@@ -25,6 +27,7 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
     let mut stop = context.stop.clone();
     while !context.is_stopping() {
         let places = tokio::select! {
+            biased;
             places = take(&context, gate) => places,
             _ = stop.wait_for(|stop| *stop) => return,
         };
@@ -39,6 +42,7 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
         if claimed.claims.is_empty() {
             drop(places);
             let go_on = tokio::select! {
+                biased;
                 go_on = context.wait_for_work(bell, claimed.next_due) => go_on,
                 () = spread::freed(&context.spread, lane) => true,
             };
@@ -96,7 +100,7 @@ async fn deliver(context: &Arc<Context>, claim: FileClaim, place: &Held) -> Opti
     };
     let gone = matches!(outcome, FileOutcome::Gone);
     if gone && !settle_if_gone(context, &claim).await {
-        // It came back, or its rename was not yet in the journal.
+        // It came back, or its rename was not yet in the journal, or that could not be written.
         outcome = FileOutcome::Released { due: now_ms() };
     }
     if let Some(observer) = &context.options.observer {
@@ -114,16 +118,20 @@ async fn deliver(context: &Arc<Context>, claim: FileClaim, place: &Held) -> Opti
 }
 
 /// A file that was not there may be on its way to another name, which the journal is about to hear:
-/// looks once more while nothing can be renamed through the mount. Whether it was gone.
+/// looks once more while nothing can be renamed through the mount. Whether it was gone, and that is
+/// recorded.
 async fn settle_if_gone(context: &Arc<Context>, claim: &FileClaim) -> bool {
     let (context, claim) = (context.clone(), claim.clone());
-    let looked = tokio::task::spawn_blocking(move || {
+    let (done, answer) = oneshot::channel();
+    let looked = blocking(move || {
         let names = context.journal.names().read();
         let gone = load::is_gone(&context, &claim.path);
         if gone {
-            context.journal.gone(&claim, &names);
+            context.journal.gone(&claim, &names, |result| {
+                let _ = done.send(result.is_ok());
+            });
         }
         gone
     });
-    looked.await.unwrap_or(false)
+    looked.await.unwrap_or(false) && answer.await.unwrap_or(false)
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Context;
 use super::open::stat_file;
 use crate::derive::thumbnail;
-use crate::journal::{FileStat, Kind};
+use crate::journal::{FileStat, Kind, Writing};
 use crate::path::RelPath;
 use crate::remote::{Body, MEDIA_TYPE_HEAD};
 
@@ -99,6 +99,7 @@ pub(super) async fn load(context: &Arc<Context>, path: &RelPath) -> Result<Loade
             stat,
             ctime,
             is_stats: its_context.options.stats.is_stats(its_path.name()),
+            writing: its_context.journal.writing().clone(),
         };
         match stat.size <= SMALL {
             true => opened.read(small).map(Ok),
@@ -121,6 +122,7 @@ struct Opened {
     /// Its change time, nanoseconds.
     ctime: i64,
     is_stats: bool,
+    writing: Arc<Writing>,
 }
 
 impl Opened {
@@ -130,6 +132,7 @@ impl Opened {
             stat,
             ctime,
             is_stats,
+            writing,
         } = self;
         let (hash, body, head) = if stat.size <= IN_MEMORY {
             let mut content = vec![0; stat.size as usize];
@@ -145,7 +148,10 @@ impl Opened {
             let (file, len) = (file.clone(), stat.size);
             (hash, Body::File { file, len }, head)
         };
-        if stat_file(&file)? != (stat, ctime) {
+        // What somebody is writing just now is no closed version of the file. His close comes, and is
+        // a new version; what was closed before is nowhere any more. Who has closed it before this
+        // question has changed it since it was read.
+        if writing.is_unfinished(&stat) || stat_file(&file)? != (stat, ctime) {
             return Err(LoadError::Changed);
         }
         let kind = if is_stats {
@@ -188,7 +194,7 @@ fn hash_file(file: &File, size: u64) -> io::Result<(blake3::Hash, Bytes)> {
 pub(super) async fn blocking<T: Send + 'static>(
     body: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
-    match tokio::task::spawn_blocking(body).await {
+    match super::blocking::blocking(body).await {
         Ok(result) => result,
         Err(error) => Err(LoadError::Io(io::Error::other(error))),
     }

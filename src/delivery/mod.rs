@@ -25,6 +25,7 @@
 
 mod alarm;
 mod backoff;
+mod blocking;
 mod busy;
 mod compress;
 mod copy;
@@ -36,6 +37,7 @@ mod gone_rows;
 mod health;
 mod histogram;
 mod hours;
+mod insist;
 mod lane;
 mod load;
 mod open;

@@ -1,9 +1,10 @@
 //! What is going on at this moment: kept in memory, for status only.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::histogram::Histogram;
 use crate::path::RelPath;

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::Context;
+use super::blocking::blocking;
 use crate::derive::stats;
 use crate::journal::{GoneRow, JournalError, Kind, RowClaim, View};
 use crate::rows::FolderRow;
@@ -41,6 +42,8 @@ pub(super) enum Built {
     Nothing,
     /// Its statistics are not those that were delivered; their change is on its way.
     Later,
+    /// There is to be none for now; a sentence.
+    Refused(String),
 }
 
 /// What was claimed and is in no batch yet.
@@ -63,8 +66,7 @@ impl Builder {
             return Ok(batch);
         }
         let (its_context, its_claims) = (context.clone(), claims.clone());
-        let built =
-            tokio::task::spawn_blocking(move || build_some(&its_context, &its_claims)).await;
+        let built = blocking(move || build_some(&its_context, &its_claims)).await;
         match built.map_err(|error| error.to_string()) {
             Ok(Ok(built)) => {
                 let mut claims = claims.into_iter();
@@ -119,6 +121,14 @@ fn build(
     let rules = &context.options.stats;
     let stats = match delivered.iter().find(|file| rules.is_stats(&file.name)) {
         None => StatsFile::Absent,
+        // A damaged file is no reason to spoil a good row.
+        Some(file) if file.is_suspect => {
+            let why = format!(
+                "{} is suspect: the row stays as it was until that is decided",
+                rules.file()
+            );
+            return Ok(Built::Refused(why));
+        }
         Some(file) if file.size > stats::MAX_STATS_BYTES => StatsFile::TooLarge(file.size),
         Some(file) => match read_stats(context, claim) {
             Ok(read) if blake3::hash(&read) == file.hash => {

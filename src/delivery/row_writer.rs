@@ -61,6 +61,7 @@ async fn write(context: &Context, sink: &dyn RowSink, batch: Batch) {
             }
             Built::Nothing if context.options.sync_deletes => empty.push(claim),
             Built::Nothing => outcomes.push((claim, RowOutcome::Written)),
+            Built::Refused(error) => outcomes.push((claim, RowOutcome::Failed { error })),
             Built::Later => outcomes.push((
                 claim,
                 RowOutcome::Released {
@@ -77,10 +78,8 @@ async fn write(context: &Context, sink: &dyn RowSink, batch: Batch) {
     if outcomes.is_empty() {
         return;
     }
-    if let Err(error) = context.journal.settle_rows(outcomes).await {
-        tracing::error!(%error, "rows could not be recorded as written");
-        tokio::time::sleep(PAUSE).await;
-    }
+    let record = || context.journal.settle_rows(outcomes.clone());
+    context.insist("written rows", record).await;
 }
 
 /// All rows at once; if the sink refuses them, each alone, so that one bad row harms no other.

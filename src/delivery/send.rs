@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::compress::{self, Encoded};
 use super::doubt::{self, Verdict};
 use super::gate::Held;
 use super::load::{LoadError, Loaded, load};
 use super::{Context, copy, thumbnails, uploads};
 use crate::derive::thumbnail::ThumbnailState;
-use crate::journal::{Delivered, FileClaim, FileOutcome, FileStat, Kind, now_ms};
+use crate::journal::{Delivered, FileClaim, FileOutcome, Kind, now_ms};
 use crate::remote::{Artifact, Key, Proof, Put, RemoteError, RemoteErrorKind, media_type};
 
 /// A file that was changed while it was read is looked at again after this long, milliseconds.
@@ -20,8 +22,7 @@ const TELLING: u64 = 64 << 10;
 
 /// Gives `place` back as soon as the remote is free for the next file.
 pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim, place: &Held) -> FileOutcome {
-    let loaded = load(context, &claim.path).await;
-    let loaded = match loaded.and_then(|loaded| refuse_unfinished(context, claim, loaded)) {
+    let loaded = match load(context, &claim.path).await {
         Ok(loaded) => loaded,
         Err(LoadError::Gone) => return FileOutcome::Gone,
         Err(LoadError::Changed) => {
@@ -55,7 +56,7 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim, place: &Held
             hash: loaded.hash,
         };
     }
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let uploading = context.progress.begin(&claim.path, loaded.stat.size);
     let found = match &arrived {
         Some(_) => None,
@@ -91,26 +92,6 @@ pub(super) async fn send(context: &Arc<Context>, claim: &FileClaim, place: &Held
             FileOutcome::Delivered(delivered)
         }
         Err(error) => failed(context, claim, error).await,
-    }
-}
-
-/// What somebody is writing just now is no closed version of the file. His close comes, and is a new
-/// version; what was closed before is nowhere any more.
-fn refuse_unfinished(
-    context: &Context,
-    claim: &FileClaim,
-    loaded: Loaded,
-) -> Result<Loaded, LoadError> {
-    let FileStat {
-        size,
-        mtime_ns,
-        inode,
-        ..
-    } = loaded.stat;
-    let as_recorded = claim.recorded == (size, mtime_ns, inode);
-    match !as_recorded && context.journal.writing().is_written(inode) {
-        true => Err(LoadError::Changed),
-        false => Ok(loaded),
     }
 }
 

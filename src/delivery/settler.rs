@@ -12,12 +12,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Context;
+use super::blocking::blocking;
 use crate::journal::{FileOutcome, Settlement, now_ms};
 
 /// Outcomes that may wait; then finished files wait for the settler.
 pub(super) const BACKLOG: usize = 1024;
-/// After a failure of the journal itself.
-const PAUSE: Duration = Duration::from_secs(1);
 /// A file whose local bytes could not be made durable is delivered again after this long.
 const SYNC_FAILED: i64 = 10_000;
 
@@ -35,12 +34,9 @@ pub(super) async fn run(context: Arc<Context>, mut outcomes: mpsc::Receiver<Sett
         gather(&context, &mut outcomes, &mut group, synced).await;
         make_durable(&context, &mut group).await;
         synced = Instant::now();
-        while let Err(error) = context.journal.settle_files(group.clone()).await {
-            tracing::error!(%error, "deliveries could not be recorded; trying again");
-            if context.is_stopping() {
-                return;
-            }
-            tokio::time::sleep(PAUSE).await;
+        let record = || context.journal.settle_files(group.clone());
+        if !context.insist("deliveries", record).await {
+            return;
         }
         group.clear();
     }
@@ -56,6 +52,7 @@ async fn gather(
     let mut stop = context.stop.clone();
     let mut ended = std::pin::pin!(async {
         tokio::select! {
+            biased;
             () = tokio::time::sleep_until(synced + INTERVAL) => {}
             () = async {
                 context.alarms.hurried().await;
@@ -86,8 +83,7 @@ async fn make_durable(context: &Arc<Context>, group: &mut [Settlement]) {
         return;
     }
     let its_context = context.clone();
-    let synced =
-        tokio::task::spawn_blocking(move || rustix::fs::syncfs(its_context.backing.as_fd())).await;
+    let synced = blocking(move || rustix::fs::syncfs(its_context.backing.as_fd())).await;
     let error = match synced {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error.to_string(),

@@ -130,6 +130,7 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut stop = context.stop.clone();
     loop {
         tokio::select! {
+            biased;
             () = context.health.wait() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
@@ -149,6 +150,7 @@ pub(super) async fn run(context: Arc<Context>) {
             }
         };
         tokio::select! {
+            biased;
             () = bell => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }

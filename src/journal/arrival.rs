@@ -3,9 +3,10 @@
 //! takes it in. Only what asks for more than the line makes it be taken in before.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::params;
+use tokio::time::Instant;
 
 use super::store::Store;
 use super::{Change, FileStat, JournalError, now_ms};
@@ -156,11 +157,15 @@ impl Store {
         self.arrivals.lost || !self.arrivals.lines.is_empty()
     }
 
-    pub(super) fn find_lost_arrivals(&mut self) -> Result<(), JournalError> {
-        match self.arrivals.lost {
-            true => self.find_arrivals(),
-            false => Ok(()),
+    /// What was forgotten in a roll-back is read again: the lines, the batch that is going on, and what
+    /// is claimed for it.
+    pub(super) fn find_lost(&mut self) -> Result<(), JournalError> {
+        if self.arrivals.lost {
+            self.find_batch()?;
+            self.know_share()?;
+            self.find_arrivals()?;
         }
+        Ok(())
     }
 
     /// Reads the lines that are in the table: those that the last daemon left, or that are there

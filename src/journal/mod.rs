@@ -8,6 +8,7 @@ mod apply;
 mod arrival;
 mod batch;
 mod boot;
+mod by_hand;
 mod change;
 #[cfg(test)]
 mod cost;
@@ -37,11 +38,12 @@ mod writing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
 pub use batch::Batch;
+pub use by_hand::Hand;
 pub use change::{Change, Entry, FileStat};
 pub use crowd::Crowd;
 pub use fault::Fault;
@@ -59,6 +61,7 @@ pub use upload::{Unfinished, UploadId, UploadPart};
 pub use view::{CopySource, DeliveredFile, Known, Meta, View};
 pub use writing::Writing;
 
+pub use crate::clock::now_ms;
 use crate::glob::Globs;
 use crate::path::RelPath;
 
@@ -117,13 +120,6 @@ pub fn count_no_memory() {
     unsafe { rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0) };
 }
 
-/// Milliseconds since 1970-01-01 UTC, the journal's clock.
-pub fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
-}
-
 /// How to open a journal for writing.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -167,12 +163,23 @@ impl Journal {
     /// when the last daemon died is queued again.
     pub fn open(options: Options) -> Result<Self, JournalError> {
         let store = store::Store::open(&options)?;
-        Ok(Self(Arc::new(Shared {
-            writer: writer::Writer::start(store, options.path)?,
+        Ok(Self::with(writer::Writer::start(store, options.path)?))
+    }
+
+    /// The same without threads: nothing is written before the [`Hand`] is told to.
+    pub fn by_hand(options: Options) -> Result<(Self, Hand), JournalError> {
+        let store = store::Store::open(&options)?;
+        let (writer, its_loop, checkpoints) = writer::Writer::prepare(store, options.path);
+        Ok((Self::with(writer), Hand::new(its_loop, checkpoints)))
+    }
+
+    fn with(writer: writer::Writer) -> Self {
+        Self(Arc::new(Shared {
+            writer,
             names: RwLock::new(()),
             changes: AtomicU64::new(0),
             writing: Arc::default(),
-        })))
+        }))
     }
 
     /// The database file.
@@ -347,8 +354,14 @@ impl Journal {
         self.ask_and_wait(Op::EndScan(path.clone()))
     }
 
-    /// Records that a claimed file is not there, as was seen while holding `names`.
-    pub fn gone(&self, claim: &FileClaim, _names: &RwLockReadGuard<'_, ()>) {
+    /// Records that a claimed file is not there, as was seen while holding `names`. `done` is called
+    /// on the writer's thread.
+    pub fn gone(
+        &self,
+        claim: &FileClaim,
+        _names: &RwLockReadGuard<'_, ()>,
+        done: impl FnOnce(Result<(), JournalError>) + Send + 'static,
+    ) {
         let settlement = Settlement {
             id: claim.id,
             version: claim.version,
@@ -356,11 +369,11 @@ impl Journal {
             outcome: FileOutcome::Gone,
         };
         let op = Op::SettleFiles(vec![settlement]);
-        self.0.writer.send(op, Durability::Committed, |answer| {
-            if let Err(error) = answer {
-                tracing::error!(%error, "that a file is gone could not be recorded");
-            }
-        });
+        self.0
+            .writer
+            .send(op, Durability::Committed, move |answer| {
+                done(answer.map(drop))
+            });
     }
 
     /// Records what a scan found in a folder, and what it saw missing while holding `names`. `done`

@@ -41,8 +41,6 @@ pub struct FileClaim {
     pub path: RelPath,
     /// The folder that it is in.
     pub folder: FolderId,
-    /// The file as its last change was recorded: size, modification time and inode.
-    pub recorded: (u64, i64, u64),
     /// BLAKE3 of what the remote has under this path's key, if that is known for sure.
     pub remote_hash: Option<blake3::Hash>,
     /// Whether a thumbnail of earlier content was delivered.
@@ -258,22 +256,18 @@ impl Store {
         let (occupied, claim) = self
             .conn
             .prepare_cached(
-                "SELECT occupied, name, version, hash, size, mtime_ns, inode,
-                     thumbnail = 1
-                 FROM file WHERE id = ?",
+                "SELECT occupied, name, version, hash, thumbnail = 1 FROM file WHERE id = ?",
             )?
             .query_row([id], |row| {
-                let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
                 let claim = FileClaim {
                     id: FileId(id),
                     version: row.get(2)?,
                     path: folder.join(&row.get::<_, Vec<u8>>(1)?),
                     folder: FolderId(folder_id),
-                    recorded: (number(4)?, row.get(5)?, number(6)?),
                     remote_hash: row
                         .get::<_, Option<[u8; 32]>>(3)?
                         .map(blake3::Hash::from_bytes),
-                    thumbnail: row.get(7)?,
+                    thumbnail: row.get(4)?,
                     attempts,
                     doubt: None,
                 };
@@ -288,6 +282,7 @@ impl Store {
         Ok(claim)
     }
 
+    /// A claim that a scan has found to be suspect meanwhile stays so.
     pub(super) fn settle_files(&mut self, settlements: &[Settlement]) -> Result<(), JournalError> {
         for settlement in settlements {
             self.settle_file(settlement)?;
@@ -346,7 +341,11 @@ impl Store {
         let is_here = self.file_id(path)? == Some(id);
         match outcome {
             FileOutcome::Delivered(delivered) if is_here => self.arrived(id, delivered)?,
-            FileOutcome::Delivered(delivered) => self.stray_arrived(id, path, &delivered.hash)?,
+            FileOutcome::Delivered(delivered) => {
+                self.stray_arrived(id, path, &delivered.hash)?;
+                // If it comes back it is not sent again, and this is what is known of it.
+                self.describe(id, delivered)?;
+            }
             FileOutcome::Unchanged { hash, .. }
             | FileOutcome::Unsent {
                 remote_hash: Some(hash),
@@ -369,24 +368,30 @@ impl Store {
 
     /// What the remote has under the file's key now.
     fn arrived(&mut self, id: i64, delivered: &Delivered) -> Result<(), JournalError> {
+        let folder_id = self.describe(id, delivered)?;
+        self.knows_hash(id, &delivered.hash)?;
+        self.raise_row(folder_id, delivered.kind != Kind::Other)
+    }
+
+    /// What was delivered last; the folder that the file is in.
+    fn describe(&mut self, id: i64, delivered: &Delivered) -> Result<i64, JournalError> {
         let (thumbnail, thumbnail_error) = match &delivered.thumbnail {
             ThumbnailState::None => (0, None),
             ThumbnailState::Delivered => (1, None),
             ThumbnailState::Failed(error) => (2, Some(error)),
         };
-        let folder_id = self
+        Ok(self
             .conn
             .prepare_cached(
-                "UPDATE file SET kind = ?2, hash = ?3, etag = ?4, delivered_at = ?5, thumbnail = ?6,
-                     thumbnail_error = ?7, width = ?8, height = ?9, object_id = ?10, object_version = ?11,
-                     url = ?12, thumbnail_url = ?13
+                "UPDATE file SET kind = ?2, etag = ?3, delivered_at = ?4, thumbnail = ?5,
+                     thumbnail_error = ?6, width = ?7, height = ?8, object_id = ?9, object_version = ?10,
+                     url = ?11, thumbnail_url = ?12
                  WHERE id = ?1 RETURNING folder_id",
             )?
             .query_row(
                 params![
                     id,
                     delivered.kind as i64,
-                    delivered.hash.as_bytes(),
                     delivered.proof.etag,
                     now_ms(),
                     thumbnail,
@@ -399,8 +404,7 @@ impl Store {
                     delivered.proof.thumbnail_url,
                 ],
                 |row| row.get(0),
-            )?;
-        self.raise_row(folder_id, delivered.kind != Kind::Other)
+            )?)
     }
 
     fn unchanged(
@@ -436,7 +440,7 @@ impl Store {
                 stat.inode as i64
             ])?;
         self.conn
-            .prepare_cached("DELETE FROM work WHERE file_id = ?")?
+            .prepare_cached("DELETE FROM work WHERE file_id = ? AND state = 1")?
             .execute([id])?;
         self.release_strays_of(id)
     }
@@ -445,7 +449,7 @@ impl Store {
         self.conn
             .prepare_cached(
                 "UPDATE work SET state = ?2, error = ?3, due_at = ?4, failed_at = ?5, attempts = attempts + 1
-                 WHERE file_id = ?1",
+                 WHERE file_id = ?1 AND state = 1",
             )?
             .execute(params![id, state, error, due, now_ms()])?;
         Ok(())

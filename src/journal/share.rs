@@ -1,7 +1,9 @@
 //! Batches that end after so many folders, and the pause between two batches.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::JournalError;
 use super::store::Store;

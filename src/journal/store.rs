@@ -236,9 +236,6 @@ impl Store {
         self.batch = Current::default();
         self.arrivals.lose();
         self.notes.forget();
-        if let Err(error) = self.know_share() {
-            tracing::error!(%error, "what is claimed could not be read from the journal");
-        }
     }
 }
 

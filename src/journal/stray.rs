@@ -133,7 +133,13 @@ impl Store {
                 self.conn
                     .prepare_cached("UPDATE file SET hash = ?2 WHERE id = ?1")?
                     .execute(params![id, hash])?;
-                self.occupy(id)
+                self.occupy(id)?;
+                // The folder's row may have been written while it was away.
+                let (folder_id, has_row) = self
+                    .conn
+                    .prepare_cached("SELECT folder_id, kind > 0 FROM file WHERE id = ?")?
+                    .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                self.raise_row(folder_id, has_row)
             }
             Some((_, _, thumbnail)) => {
                 self.conn

@@ -51,6 +51,13 @@ impl Store {
                  AND EXISTS (SELECT 1 FROM file WHERE id = ?1 AND delivered = version)",
             )?
             .execute([id])?;
+        // A row that was not written because of it.
+        self.conn
+            .prepare_cached(
+                "UPDATE folder SET row_state = 1, row_due = ?2, row_error = NULL, row_failed_at = NULL
+                 WHERE ?3 AND row_state = 2 AND id = (SELECT folder_id FROM file WHERE id = ?1)",
+            )?
+            .execute(params![id, now_ms(), cleared > 0])?;
         Ok(cleared > 0)
     }
 }

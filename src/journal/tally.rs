@@ -311,7 +311,7 @@ mod tests {
                         let stat = FileStat {
                             size: random.u64(..100),
                             mtime_ns: now_ms(),
-                            inode: claim.recorded.2,
+                            inode: random.u64(1..20),
                             links: 1,
                         };
                         Settlement {

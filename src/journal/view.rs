@@ -76,6 +76,8 @@ pub struct DeliveredFile {
     /// Width and height of a picture as shown (upright), pixels; `None` if not known.
     pub dimensions: Option<(u32, u32)>,
     pub thumbnail: ThumbnailState,
+    /// What is on the disk now looks damaged.
+    pub is_suspect: bool,
     /// Milliseconds since 1970-01-01 UTC.
     pub delivered_at: i64,
     pub proof: Proof,
@@ -354,8 +356,9 @@ impl View {
     pub fn delivered_files(&self, folder: FolderId) -> Result<Vec<DeliveredFile>, JournalError> {
         let mut statement = self.conn.prepare_cached(
             "SELECT name, size, hash, kind, thumbnail, thumbnail_error, delivered_at, width, height,
-                 etag, object_id, object_version, url, thumbnail_url FROM file
-             WHERE folder_id = ? AND delivered = version AND hash IS NOT NULL ORDER BY name",
+                 etag, object_id, object_version, url, thumbnail_url,
+                 EXISTS (SELECT 1 FROM work WHERE file_id = file.id AND state = 3)
+             FROM file WHERE folder_id = ? AND delivered = version AND hash IS NOT NULL ORDER BY name",
         )?;
         let files = statement.query_map([folder.0], |row| {
             Ok(DeliveredFile {
@@ -375,6 +378,7 @@ impl View {
                 delivered_at: row.get(6)?,
                 dimensions: row.get::<_, Option<u32>>(7)?.zip(row.get(8)?),
                 proof: proof_of(row, 9)?,
+                is_suspect: row.get(14)?,
             })
         })?;
         Ok(files.collect::<Result<_, _>>()?)

@@ -58,57 +58,53 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(store: Store, path: PathBuf) -> Result<Self, JournalError> {
-        let (requests, inbox) = crossbeam_channel::bounded(BACKLOG);
-        let (checkpoints, due) = crossbeam_channel::bounded(1);
-        let wake = std::sync::Arc::new(OnceLock::new());
+        let (mut writer, its_loop, checkpoints) = Self::prepare(store, path);
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.into())
                 .spawn(body)
                 .map_err(|error| JournalError::Sqlite(format!("cannot start a thread: {error}")))
         };
-        let its_wake = wake.clone();
-        let log_is_long = Arc::new(AtomicBool::new(false));
-        let its_log_is_long = log_is_long.clone();
-        let fault = Arc::new(Fault::default());
-        let its_fault = fault.clone();
-        let its_path = path.clone();
-        let journal_path = path.clone();
-        let store = Arc::new(Mutex::new(store));
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let (its_store, its_waiting) = (store.clone(), waiting.clone());
-        let threads = vec![
+        let (path, log_is_long) = (writer.path.clone(), its_loop.log_is_long.clone());
+        writer.threads = vec![
             spawn(
                 "checkpoint",
-                Box::new(move || checkpoint(&its_path, &due, &its_log_is_long)),
+                Box::new(move || checkpoint(&path, &checkpoints, &log_is_long)),
             )?,
-            spawn(
-                "journal",
-                Box::new(move || {
-                    Loop {
-                        store: its_store,
-                        waiting: its_waiting,
-                        path: journal_path,
-                        inbox,
-                        checkpoints,
-                        log_is_long,
-                        wake: its_wake,
-                        fault: its_fault,
-                        operations: 0,
-                    }
-                    .run()
-                }),
-            )?,
+            spawn("journal", Box::new(move || its_loop.run()))?,
         ];
-        Ok(Self {
+        Ok(writer)
+    }
+
+    /// The sending side, the receiving side, and what tells when to checkpoint; no threads yet.
+    pub(super) fn prepare(store: Store, path: PathBuf) -> (Self, Loop, Receiver<()>) {
+        let (requests, inbox) = crossbeam_channel::bounded(BACKLOG);
+        let (checkpoints, due) = crossbeam_channel::bounded(1);
+        let store = Arc::new(Mutex::new(store));
+        let (waiting, wake, fault) = (Arc::default(), Arc::default(), Arc::default());
+        let its_loop = Loop {
+            store: Arc::clone(&store),
+            waiting: Arc::clone(&waiting),
+            path: path.clone(),
+            inbox,
+            checkpoints,
+            log_is_long: Arc::default(),
+            wake: Arc::clone(&wake),
+            fault: Arc::clone(&fault),
+            operations: 0,
+            expanding: true,
+            ending: true,
+        };
+        let writer = Self {
             requests: Some(requests),
             waiting,
             store,
-            threads,
+            threads: Vec::new(),
             path,
             fault,
             wake,
-        })
+        };
+        (writer, its_loop, due)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -185,8 +181,8 @@ impl Drop for Writer {
 }
 
 /// The receiving side, owned by the thread.
-struct Loop {
-    store: Arc<Mutex<Store>>,
+pub(super) struct Loop {
+    pub store: Arc<Mutex<Store>>,
     waiting: Arc<AtomicUsize>,
     path: PathBuf,
     inbox: Receiver<Request>,
@@ -195,47 +191,63 @@ struct Loop {
     wake: std::sync::Arc<OnceLock<Wake>>,
     fault: Arc<Fault>,
     operations: usize,
+    /// Files of renamed folders have to be queued, perhaps.
+    expanding: bool,
+    /// A batch has ended, perhaps.
+    ending: bool,
 }
 
 impl Loop {
     fn run(mut self) {
-        let (mut expanding, mut ending) = (true, true);
-        loop {
-            // While a renamed folder's files are being queued, or a batch is summed up, look for
-            // requests without waiting.
-            let patience = match expanding || ending {
-                true => Some(Duration::ZERO),
-                false => self.store.lock().patience(),
-            };
-            let first = match patience {
-                Some(patience) => self.inbox.recv_timeout(patience),
-                None => self
-                    .inbox
-                    .recv()
-                    .map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
-            if let Ok(first) = first {
-                let mut group = vec![first];
-                group.extend(self.inbox.try_iter().take(GROUP - 1));
-                expanding |= self.commit(group);
-                ending = true;
-            }
-            let store = self.store.lock();
-            let taking = store
-                .patience()
-                .is_some_and(|patience| is_over || patience.is_zero());
-            drop(store);
-            if taking && self.take_in() {
-                ending = true;
-            } else if is_over && !expanding && !ending {
-                return;
-            }
-            ending = self.end_batch(ending);
-            if expanding {
-                expanding = self.expand();
-            }
+        while self.turn(self.patience()) {}
+    }
+
+    /// How long to wait for requests before there is something else to do; `None` for ever.
+    pub fn patience(&self) -> Option<Duration> {
+        // While a renamed folder's files are being queued, or a batch is summed up, look for
+        // requests without waiting.
+        match self.expanding || self.ending {
+            true => Some(Duration::ZERO),
+            false => self.store.lock().patience(),
         }
+    }
+
+    /// Whether anybody waits for an answer.
+    pub fn is_asked(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits for requests so long, and does what is to be done. False when nobody can ask any more.
+    pub fn turn(&mut self, patience: Option<Duration>) -> bool {
+        let first = match patience {
+            Some(patience) => self.inbox.recv_timeout(patience),
+            None => self
+                .inbox
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
+        if let Ok(first) = first {
+            let mut group = vec![first];
+            group.extend(self.inbox.try_iter().take(GROUP - 1));
+            self.expanding |= self.commit(group);
+            self.ending = true;
+        }
+        let store = self.store.lock();
+        let taking = store
+            .patience()
+            .is_some_and(|patience| is_over || patience.is_zero());
+        drop(store);
+        if taking && self.take_in() {
+            self.ending = true;
+        } else if is_over && !self.expanding && !self.ending {
+            return false;
+        }
+        self.ending = self.end_batch(self.ending);
+        if self.expanding {
+            self.expanding = self.expand();
+        }
+        true
     }
 
     /// Commits a group and answers it. True if a folder's files have to be queued now.
@@ -452,7 +464,7 @@ impl Store {
         &mut self,
         body: impl FnOnce(&mut Store) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        self.find_lost_arrivals()?;
+        self.find_lost()?;
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let result = body(self).and_then(|value| {
             self.conn.prepare_cached("COMMIT")?.execute([])?;
@@ -570,6 +582,6 @@ impl Store {
 }
 
 /// Pages in the write-ahead log.
-fn checkpoint_once(conn: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn checkpoint_once(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
 }

@@ -27,12 +27,14 @@ pub(super) enum Opened {
 }
 
 /// How a file is to be opened.
-struct Wish {
+pub(super) struct Wish {
     /// Flags for the backing file. Not O_APPEND: the kernel says where to write. Not O_DIRECT: our
     /// buffers are not aligned. Not O_TRUNC: the kernel truncates once it has the handle.
     flags: OFlags,
     /// Closing it may be news.
-    writable: bool,
+    pub writable: bool,
+    /// It was not there before.
+    pub is_new: bool,
     /// It may be mapped shared and for writing (mmap(2), EACCES).
     mappable: bool,
 }
@@ -45,6 +47,7 @@ impl Wish {
         Self {
             flags: access | (flags & kept),
             writable: access != OFlags::RDONLY,
+            is_new: false,
             mappable: access == OFlags::RDWR,
         }
     }
@@ -87,6 +90,7 @@ impl OutboxFs {
         let wish = Wish {
             // Even if it was created by an open for reading only, its close is news.
             writable: true,
+            is_new: true,
             ..Wish::new(flags)
         };
         let folder = self.backing.directory(parent)?;
@@ -129,7 +133,7 @@ impl OutboxFs {
     ) -> Result<(u64, Arc<OpenFile>)> {
         let inode = self
             .handles
-            .enter(id, &fd, stat, wish.writable, self.exact_times)
+            .enter(id, &fd, stat, wish, self.exact_times)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         if wish.mappable {
             inode.set_mappable();
@@ -400,6 +404,7 @@ impl OutboxFs {
             Some((stat, content)) => {
                 let known = inode.known();
                 let stat = attr::file_stat(&stat);
+                self.journal.writing().closed(&stat);
                 let change = match self.backing.nodes.path(inode.node) {
                     Some(path) => Change::Written { path, stat },
                     // The names that we know were removed; the journal may know others.

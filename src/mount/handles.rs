@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use rustix::fs::{OFlags, Statx};
 
 use super::attr;
+use super::content::Wish;
 use super::dirs::Folder;
 use super::nodes::NodeId;
 use super::resolve::reopen;
@@ -141,14 +142,14 @@ impl Handles {
         self.inodes.lock().get(&node).cloned()
     }
 
-    /// Counts a handle in. `fd` and `stat` are of the backing file as it is now, opened and
-    /// truncated if asked for.
+    /// Counts a handle in. `fd` and `stat` are of the backing file as it is now, opened and not
+    /// truncated yet.
     pub fn enter(
         &self,
         node: NodeId,
         fd: &OwnedFd,
         stat: &Statx,
-        writable: bool,
+        wish: &Wish,
         exact_times: bool,
     ) -> std::io::Result<Arc<OpenInode>> {
         let mut inodes = self.inodes.lock();
@@ -175,9 +176,10 @@ impl Handles {
         };
         let mut counts = inode.counts.lock();
         counts.handles += 1;
-        if writable {
+        if wish.writable {
             if counts.writers == 0 {
-                self.writing.begins(inode.number);
+                let closed = (!wish.is_new).then(|| attr::file_stat(stat));
+                self.writing.begins(inode.number, closed.as_ref());
                 *inode.known.lock() = inode.content(stat);
             }
             counts.writers += 1;
