@@ -1,13 +1,15 @@
-//! The settings that a command line gives, and those of the file that it names.
+//! The settings that a command line gives, and those of the configuration file.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use super::Error;
-use crate::config::Settings;
+use super::mounts::real_path;
+use crate::config::{ConfigFile, NamedMount, Places, Settings};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Given {
-    /// A TOML file with settings.
+    /// A TOML file with settings. [default: DIR.outboxfs.toml beside the directory or one above it,
+    /// else ~/.config/outboxfs/config.toml, else /etc/outboxfs/config.toml]
     #[arg(
         long,
         value_name = "FILE",
@@ -21,13 +23,105 @@ pub struct Given {
     settings: Settings,
 }
 
+/// What holds for a path that was given.
+#[derive(Debug)]
+pub struct Found {
+    /// What is given on the command line and in the environment, over what stands in the file.
+    pub settings: Settings,
+    /// The path; the directory, where it was the name of a mount.
+    pub path: PathBuf,
+    pub file: Option<ConfigFile>,
+    /// The mount of the file that the path names, or lies in.
+    pub mount: Option<NamedMount>,
+}
+
 impl Given {
-    /// What is given here goes before what stands in the file.
-    pub fn settings(&self) -> Result<Settings, Error> {
-        let given = self.settings.clone();
-        match &self.config {
-            Some(file) => Ok(given.over(Settings::from_file(file)?)),
-            None => Ok(given),
-        }
+    /// `path` is what the command is about: a path, or the name of a mount in the file.
+    pub fn at(&self, path: &Path) -> Result<Found, Error> {
+        let near = match real_path(path) {
+            Ok(real) => Some(real),
+            Err(_) => std::path::absolute(path).ok(),
+        };
+        let file = match &self.config {
+            Some(file) => Some(ConfigFile::read(file)?),
+            None => ConfigFile::find(near.as_deref(), &Places::from_env()?)?,
+        };
+        let mounts = match &file {
+            Some(file) => file.mounts()?,
+            None => Vec::new(),
+        };
+        let mut path = path.to_owned();
+        let mount = match named(&path, &mounts)? {
+            Some(mount) => {
+                path = mount.directory.clone();
+                Some(mount.clone())
+            }
+            None => near.and_then(|near| holding(&near, &mounts)),
+        };
+        let name = mount.as_ref().map(|mount| mount.name.as_str());
+        let settings = match &file {
+            Some(file) => self.settings.clone().over(file.settings(name)?),
+            None => self.settings.clone(),
+        };
+        Ok(Found {
+            settings,
+            path,
+            file,
+            mount,
+        })
     }
+}
+
+/// The mount that is called so, if `path` is a name.
+fn named<'a>(path: &Path, mounts: &'a [NamedMount]) -> Result<Option<&'a NamedMount>, Error> {
+    let is_same = |mount: &&NamedMount| Path::new(&mount.name).as_os_str() == path.as_os_str();
+    let Some(mount) = mounts.iter().find(is_same) else {
+        return Ok(None);
+    };
+    let (here, there) = (real_path(path), real_path(&mount.directory));
+    if here.is_ok() && here.ok() != there.ok() {
+        let (name, directory) = (&mount.name, mount.directory.display());
+        return Err(Error::Refused(format!(
+            "'{name}' is a directory here, and the name of a mount of {directory}; write ./{name} \
+             or {directory}"
+        )));
+    }
+    Ok(Some(mount))
+}
+
+/// The mount that a path lies in; the innermost.
+fn holding(path: &Path, mounts: &[NamedMount]) -> Option<NamedMount> {
+    let depth = |mount: &&NamedMount| {
+        let places = [Some(&mount.directory), mount.mountpoint.as_ref()];
+        let places = places.into_iter().flatten();
+        let real = places.map(|place| real_path(place).unwrap_or_else(|_| place.clone()));
+        real.filter(|place| path.starts_with(place))
+            .map(|place| place.components().count())
+            .max()
+    };
+    let holding = mounts.iter().filter(|mount| depth(mount).is_some());
+    holding.max_by_key(depth).cloned()
+}
+
+/// Where a mount is that is only named: its mount point. What is no such name stays as it is.
+pub fn place(path: &Path) -> Result<PathBuf, Error> {
+    let is_name = matches!(
+        path.components().collect::<Vec<_>>()[..],
+        [Component::Normal(_)]
+    );
+    if !is_name || path.symlink_metadata().is_ok() {
+        return Ok(path.to_owned());
+    }
+    let file = match std::env::var_os("OUTBOXFS_CONFIG") {
+        Some(file) => Some(ConfigFile::read(Path::new(&file))?),
+        None => ConfigFile::find(None, &Places::from_env()?)?,
+    };
+    let mounts = match file {
+        Some(file) => file.mounts()?,
+        None => Vec::new(),
+    };
+    Ok(match named(path, &mounts)? {
+        Some(mount) => mount.mountpoint.as_ref().unwrap_or(&mount.directory).clone(),
+        None => path.to_owned(),
+    })
 }

@@ -17,6 +17,8 @@ Examples:
   outboxfs mount /srv/rig /mnt/rig
       Written at /mnt/rig, kept in /srv/rig.
   outboxfs mount /srv/rig --remote file:///mnt/nas/rig
+  outboxfs mount rig
+      What the configuration file calls [mounts.rig]; 'outboxfs init rig' writes that.
   AWS_PROFILE=rig outboxfs mount /srv/rig \\
       --remote 's3://rig-7/raw?endpoint=https://s3.example.org&region=eu-1'
 
@@ -35,11 +37,12 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MountArgs {
-    /// The directory where the files are kept.
-    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    /// The directory where the files are kept, or the name of a mount in the configuration file.
+    #[arg(value_name = "DIR|NAME", value_hint = clap::ValueHint::DirPath)]
     directory: PathBuf,
 
-    /// An empty directory where they are written and read. [default: DIR itself]
+    /// An empty directory where they are written and read. [default: what the file says for the
+    /// mount, else DIR itself]
     #[arg(value_hint = clap::ValueHint::DirPath)]
     mountpoint: Option<PathBuf>,
 
@@ -52,10 +55,12 @@ pub struct MountArgs {
 }
 
 pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
-    let settings = args.given.settings()?;
+    let found = args.given.at(&args.directory)?;
     let places = Places::from_env()?;
-    let target = preflight::target(&args.directory, args.mountpoint.as_deref())?;
-    let settings = config::resolve(settings, target.directory, target.mountpoint, &places)?;
+    let configured = found.mount.and_then(|mount| mount.mountpoint);
+    let mountpoint = args.mountpoint.or(configured);
+    let target = preflight::target(&found.path, mountpoint.as_deref())?;
+    let settings = config::resolve(found.settings, target.directory, target.mountpoint, &places)?;
     preflight::fuse()?;
     if args.foreground {
         return in_foreground(&settings);

@@ -105,8 +105,9 @@ pub struct PushArgs {
 }
 
 pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
-    let settings = args.given.settings()?;
-    let tree = tree::find(&args.path, settings.journal.as_deref())?;
+    let found = args.given.at(&args.path)?;
+    let settings = found.settings;
+    let tree = tree::find(&found.path, settings.journal.as_deref())?;
     if args.dry_run {
         refuse_list_with_dry_run(&args)?;
         let remote = settings.remote.clone();

@@ -50,10 +50,11 @@ pub struct RestoreArgs {
 }
 
 pub fn run(args: RestoreArgs) -> Result<ExitCode, Error> {
-    let settings = args.given.settings()?;
     let mut count = 0;
     for path in &args.paths {
-        let mut tree = tree::find_even_gone(path, settings.journal.as_deref())?;
+        let found = args.given.at(path)?;
+        let settings = found.settings;
+        let mut tree = tree::find_even_gone(&found.path, settings.journal.as_deref())?;
         if args.all {
             tree.below = RelPath::root();
         }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::given::place;
 use super::mounts::{Mounts, real_path};
 use super::{Error, FAILED, complain, say, watch};
 use crate::config::Places;
@@ -33,8 +34,9 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StatusArgs {
-    /// A mounted directory, its mount point, or anything below.
-    #[arg(value_name = "DIR|MOUNTPOINT", value_hint = clap::ValueHint::AnyPath)]
+    /// A mounted directory, its mount point, anything below, or a mount's name in the configuration
+    /// file.
+    #[arg(value_name = "DIR|MOUNTPOINT|NAME", value_hint = clap::ValueHint::AnyPath)]
     path: Option<PathBuf>,
 
     /// For programs; docs/semantics.md lists the fields.
@@ -55,7 +57,7 @@ pub fn run(args: StatusArgs) -> Result<ExitCode, Error> {
     let mounts = Mounts::read()
         .map_err(|error| Error::Failed(format!("cannot read /proc/self/mountinfo: {error}")))?;
     let sources = match &args.path {
-        Some(path) => vec![one(path, args.journal.as_deref(), &mounts)?],
+        Some(path) => vec![one(&place(path)?, args.journal.as_deref(), &mounts)?],
         None => here_or_all(&mounts)?,
     };
     if args.watch {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::given::place;
 use super::mounts::{Mounts, real_path};
 use super::status::{known_journal, mount_of};
 use super::{Error, preflight};
@@ -24,9 +25,10 @@ pub struct Tree {
     pub mountpoint: Option<PathBuf>,
 }
 
-/// Finds the tree of an existing file or folder: what is mounted there, else the nearest directory
+/// Finds the tree of an existing file or folder, or of a mount by its name: what is mounted there, else the nearest directory
 /// at or above it that was mounted or pushed before, else itself (of a file, its folder).
 pub fn find(path: &Path, journal: Option<&Path>) -> Result<Tree, Error> {
+    let path = &*place(path)?;
     let shown = path.display();
     let looked = |error: std::io::Error| {
         Error::Refused(match error.kind() {

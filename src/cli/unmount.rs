@@ -11,6 +11,7 @@ use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::given::place;
 use super::mounts::{Mounts, is_dead, real_path};
 use super::{Error, FAILED, complain, holders, left, preflight, say};
 use crate::journal::View;
@@ -42,8 +43,8 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct UnmountArgs {
-    /// Where it is mounted.
-    #[arg(value_hint = clap::ValueHint::DirPath)]
+    /// Where it is mounted, or its name in the configuration file.
+    #[arg(value_name = "MOUNTPOINT|NAME", value_hint = clap::ValueHint::DirPath)]
     mountpoint: PathBuf,
 
     /// Give up waiting after this time (90s, 10m, 1h 30m); the next mount delivers the rest.
@@ -53,7 +54,7 @@ pub struct UnmountArgs {
 
 pub fn run(args: UnmountArgs) -> Result<ExitCode, Error> {
     let started = Instant::now();
-    let mountpoint = find_mount(&args.mountpoint)?;
+    let mountpoint = find_mount(&place(&args.mountpoint)?)?;
     let before = ask_daemon(&mountpoint)?;
     let pid = daemon_pid(&before, &mountpoint)?;
     // Before the unmount, so that it is this process and not a later one with its number.

@@ -68,8 +68,9 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: VerifyArgs) -> Result<ExitCode, Error> {
-    let settings = args.given.settings()?;
-    let tree = tree::find(&args.path, settings.journal.as_deref())?;
+    let found = args.given.at(&args.path)?;
+    let settings = found.settings;
+    let tree = tree::find(&found.path, settings.journal.as_deref())?;
     let Some(journal) = tree.journal.filter(|journal| journal.exists()) else {
         return Err(tree::unknown(&args.path));
     };

@@ -16,6 +16,7 @@ mod urls;
 
 pub use bounded::{BatchSize, MaxPixels, MaxRetries, SettleMs, TpsLimit, Workers};
 pub use bytes::Bytes;
+pub use file::{ConfigFile, NamedMount, Written};
 pub use hours::Hours;
 pub use places::Places;
 pub use resolve::{MountSettings, resolve};

@@ -6,15 +6,23 @@ use super::ConfigError;
 
 /// Where root's mounts keep everything, unless XDG variables say otherwise.
 const SYSTEM: &str = "/var/lib";
+/// Where the machine's configuration file is.
+const MACHINE: &str = "/etc/outboxfs";
+/// The configuration file's name, in a directory of ours,
+const CONFIG: &str = "config.toml";
+/// and what is added to a directory's name for the one beside it.
+const BESIDE: &str = ".outboxfs.toml";
 /// Characters of a directory's name that its state directory's name repeats.
 const NAME_LENGTH: usize = 64;
 
-/// Where journals and default remotes lie
+/// Where journals, default remotes and configuration files lie
 /// (<https://specifications.freedesktop.org/basedir-spec/latest/>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     state: PathBuf,
     data: PathBuf,
+    /// `None` without a home directory.
+    config: Option<PathBuf>,
 }
 
 impl Places {
@@ -45,15 +53,52 @@ impl Places {
                     ConfigError(format!("you have no home directory; set HOME or {name}"))
                 })
         };
+        let config = variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(home.as_ref()?.join(".config")));
         Ok(Self {
             state: place("XDG_STATE_HOME", ".local/state")?,
             data: place("XDG_DATA_HOME", ".local/share")?,
+            config: config
+                .filter(|config| config.is_absolute())
+                .map(|config| config.join("outboxfs")),
         })
     }
 
     #[cfg(test)]
     pub(super) fn for_tests(state: PathBuf, data: PathBuf) -> Self {
-        Self { state, data }
+        Self {
+            state,
+            data,
+            config: None,
+        }
+    }
+
+    /// Where configuration files are looked for, the first one counts: beside `near` (canonical) and
+    /// the directories above it, the user's, the machine's.
+    pub fn config_files(&self, near: Option<&Path>) -> Vec<PathBuf> {
+        let beside = near.into_iter().flat_map(Path::ancestors);
+        let beside = beside.filter_map(|directory| {
+            let mut name = directory.file_name()?.to_owned();
+            name.push(BESIDE);
+            Some(directory.with_file_name(name))
+        });
+        beside
+            .chain(self.own_config_file())
+            .chain([Path::new(MACHINE).join(CONFIG)])
+            .collect()
+    }
+
+    /// The user's configuration file.
+    pub fn own_config_file(&self) -> Option<PathBuf> {
+        self.config.as_ref().map(|config| config.join(CONFIG))
+    }
+
+    /// Where a new configuration file belongs: for root, the machine's.
+    pub fn new_config_file(&self) -> PathBuf {
+        let own = self.own_config_file();
+        own.filter(|_| !rustix::process::geteuid().is_root())
+            .unwrap_or_else(|| Path::new(MACHINE).join(CONFIG))
     }
 
     /// The journal of a directory, given by its canonical path.
@@ -143,6 +188,22 @@ mod tests {
         assert!(nickname(Path::new("/")).starts_with("root-"));
         let long = format!("/{}", "ü".repeat(127));
         assert!(nickname(Path::new(&long)).len() < 255);
+    }
+
+    #[test]
+    fn configuration_is_looked_for_beside_then_at_home_then_for_all() {
+        let files = places(false, &[]).config_files(Some(Path::new("/srv/rig/2024")));
+        let expected = [
+            "/srv/rig/2024.outboxfs.toml",
+            "/srv/rig.outboxfs.toml",
+            "/srv.outboxfs.toml",
+            "/home/ann/.config/outboxfs/config.toml",
+            "/etc/outboxfs/config.toml",
+        ];
+        assert_eq!(files, expected.map(PathBuf::from));
+        let elsewhere = places(true, &[("XDG_CONFIG_HOME", "/c")]);
+        let files = elsewhere.config_files(None);
+        assert_eq!(files[0], Path::new("/c/outboxfs/config.toml"));
     }
 
     #[test]

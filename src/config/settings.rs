@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::BoolishValueParser;
+use merge::Merge;
 use serde::Deserialize;
 
 use crate::derive::thumbnail;
@@ -16,7 +17,8 @@ use super::{
 
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
 /// `OUTBOXFS_MAX_RETRIES` and the key `max-retries` in one.
-#[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize, Merge)]
+#[merge(strategy = merge::option::overwrite_none)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
@@ -368,48 +370,9 @@ pub struct Settings {
 
 impl Settings {
     /// These settings, and `weaker`'s where these say nothing.
-    pub fn over(self, weaker: Self) -> Self {
-        Self {
-            remote: self.remote.or(weaker.remote),
-            env_file: self.env_file.or(weaker.env_file),
-            ca_file: self.ca_file.or(weaker.ca_file),
-            insecure: self.insecure.or(weaker.insecure),
-            compress: self.compress.or(weaker.compress),
-            rows: self.rows.or(weaker.rows),
-            folder_pattern: self.folder_pattern.or(weaker.folder_pattern),
-            stats_file: self.stats_file.or(weaker.stats_file),
-            status_fields: self.status_fields.or(weaker.status_fields),
-            pass_words: self.pass_words.or(weaker.pass_words),
-            fail_words: self.fail_words.or(weaker.fail_words),
-            columns: self.columns.or(weaker.columns),
-            journal: self.journal.or(weaker.journal),
-            workers: self.workers.or(weaker.workers),
-            folder_workers: self.folder_workers.or(weaker.folder_workers),
-            file_workers: self.file_workers.or(weaker.file_workers),
-            sequential: self.sequential.or(weaker.sequential),
-            include: self.include.or(weaker.include),
-            exclude: self.exclude.or(weaker.exclude),
-            max_size: self.max_size.or(weaker.max_size),
-            follow_symlinks: self.follow_symlinks.or(weaker.follow_symlinks),
-            settle: self.settle.or(weaker.settle),
-            max_retries: self.max_retries.or(weaker.max_retries),
-            retry_delay: self.retry_delay.or(weaker.retry_delay),
-            max_retry_delay: self.max_retry_delay.or(weaker.max_retry_delay),
-            bwlimit: self.bwlimit.or(weaker.bwlimit),
-            tps_limit: self.tps_limit.or(weaker.tps_limit),
-            batch_size: self.batch_size.or(weaker.batch_size),
-            batch_delay: self.batch_delay.or(weaker.batch_delay),
-            upload_hours: self.upload_hours.or(weaker.upload_hours),
-            sync_deletes: self.sync_deletes.or(weaker.sync_deletes),
-            priority: self.priority.or(weaker.priority),
-            thumbnail: self.thumbnail.or(weaker.thumbnail),
-            no_thumbnails: self.no_thumbnails.or(weaker.no_thumbnails),
-            max_pixels: self.max_pixels.or(weaker.max_pixels),
-            max_picture_memory: self.max_picture_memory.or(weaker.max_picture_memory),
-            max_picture_time: self.max_picture_time.or(weaker.max_picture_time),
-            no_passthrough: self.no_passthrough.or(weaker.no_passthrough),
-            allow_other: self.allow_other.or(weaker.allow_other),
-        }
+    pub fn over(mut self, weaker: Self) -> Self {
+        self.merge(weaker);
+        self
     }
 }
 

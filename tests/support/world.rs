@@ -37,6 +37,7 @@ impl World {
             .current_dir(self.root.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_DATA_HOME", self.path("data"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
