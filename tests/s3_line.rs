@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use url::Url;
-use world::World;
+use world::{World, assert_says, error_line};
 
 /// Counts what passes.
 fn counting(server: &s3::Server) -> (Proxy, Arc<AtomicUsize>) {
@@ -145,13 +145,29 @@ fn secrets_may_stand_in_a_file() {
     fs::write(&file, text).unwrap();
     let world = World::new();
     let url = format!("s3://{}/p?endpoint={}", s3::BUCKET, server.endpoint);
-    let mut command = world.outboxfs();
-    command
-        .env_remove("AWS_ACCESS_KEY_ID")
-        .env_remove("AWS_SECRET_ACCESS_KEY");
-    let output = command
-        .args(["check", "--remote", &url, "--env-file"])
-        .arg(&file)
+    let check = || {
+        let mut command = world.outboxfs();
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .args(["check", "--remote", &url]);
+        command
+    };
+    // Others could read them.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let output = check().arg("--env-file").arg(&file).output().unwrap();
+    assert_says(&error_line(&output, 1), &["chmod 600"]);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let output = check().arg("--env-file").arg(&file).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    // As systemd hands them to a service: a file each.
+    let credentials = tempfile::tempdir().unwrap();
+    fs::write(credentials.path().join("AWS_ACCESS_KEY_ID"), s3::ACCESS_KEY).unwrap();
+    let secret = credentials.path().join("AWS_SECRET_ACCESS_KEY");
+    fs::write(secret, format!("{}\n", s3::SECRET_KEY)).unwrap();
+    let output = check()
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -51,12 +51,9 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
     let works = runtime.block_on(async {
-        let mut environment = Environment::process().with_insecure(args.insecure);
-        if let Some(file) = &args.env_file {
-            environment = environment
-                .with_file(file)
-                .map_err(|error| failed(&error))?;
-        }
+        let mut environment = Environment::with_env_file(args.env_file.as_deref())
+            .map_err(|error| failed(&error))?
+            .with_insecure(args.insecure);
         if let Some(file) = &args.ca_file {
             environment = environment.with_ca_file(file);
         }

@@ -59,15 +59,33 @@ impl Given {
             None => near.and_then(|near| holding(&near, &mounts)),
         };
         let name = mount.as_ref().map(|mount| mount.name.as_str());
-        let settings = match &file {
-            Some(file) => self.settings.clone().over(file.settings(name)?),
-            None => self.settings.clone(),
-        };
         Ok(Found {
-            settings,
+            settings: self.over(file.as_ref(), name)?,
             path,
             file,
             mount,
+        })
+    }
+
+    /// What holds for every path that the file says nothing of.
+    pub fn for_all(&self) -> Result<Found, Error> {
+        let file = match &self.config {
+            Some(file) => Some(ConfigFile::read(file)?),
+            None => ConfigFile::find(None, &Places::from_env()?)?,
+        };
+        Ok(Found {
+            settings: self.over(file.as_ref(), None)?,
+            path: PathBuf::new(),
+            file,
+            mount: None,
+        })
+    }
+
+    fn over(&self, file: Option<&ConfigFile>, mount: Option<&str>) -> Result<Settings, Error> {
+        let given = self.settings.clone();
+        Ok(match file {
+            Some(file) => given.over(file.settings(mount)?),
+            None => given,
         })
     }
 }
@@ -121,7 +139,11 @@ pub fn place(path: &Path) -> Result<PathBuf, Error> {
         None => Vec::new(),
     };
     Ok(match named(path, &mounts)? {
-        Some(mount) => mount.mountpoint.as_ref().unwrap_or(&mount.directory).clone(),
+        Some(mount) => mount
+            .mountpoint
+            .as_ref()
+            .unwrap_or(&mount.directory)
+            .clone(),
         None => path.to_owned(),
     })
 }

@@ -4,11 +4,13 @@
 mod accept;
 mod background;
 mod check;
+mod config;
 mod daily;
 mod decode;
 mod dry_run;
 mod given;
 mod holders;
+mod init;
 mod journal;
 mod left;
 mod listed;
@@ -32,7 +34,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::ConfigError;
 use crate::status::one_line;
@@ -83,6 +85,8 @@ enum Command {
     Resume(pause::ResumeArgs),
     Verify(Box<verify::VerifyArgs>),
     Check(Box<check::CheckArgs>),
+    Init(init::InitArgs),
+    Config(Box<config::ConfigArgs>),
     #[command(hide = true)]
     Decode(decode::DecodeArgs),
 }
@@ -90,8 +94,12 @@ enum Command {
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     crate::journal::count_no_memory();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage::report(error),
     };
     let result = match cli.command {
@@ -106,6 +114,8 @@ pub fn run() -> ExitCode {
         Command::Resume(args) => pause::resume(args),
         Command::Verify(args) => verify::run(*args),
         Command::Check(args) => check::run(*args),
+        Command::Init(args) => init::run(args),
+        Command::Config(args) => config::run(*args, &matches),
         Command::Decode(args) => decode::run(args),
     };
     result.unwrap_or_else(|error| {

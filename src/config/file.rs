@@ -54,8 +54,17 @@ impl ConfigFile {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
         let path = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
+        Self::of(&path, text)
+    }
+
+    /// The same for a text that stands in the file at `path`, or will.
+    pub fn of(path: &Path, text: String) -> Result<Self, ConfigError> {
+        let path = path.to_owned();
         let file = Self { path, text };
-        file.check()?;
+        file.settings(None)?;
+        for mount in file.mounts()? {
+            file.settings(Some(&mount.name))?;
+        }
         Ok(file)
     }
 
@@ -79,10 +88,18 @@ impl ConfigFile {
         &self.path
     }
 
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Its named mounts.
     pub fn mounts(&self) -> Result<Vec<NamedMount>, ConfigError> {
         let parsed = self.parse()?;
-        Ok(parsed.mounts.into_values().map(|(mount, _)| mount).collect())
+        Ok(parsed
+            .mounts
+            .into_values()
+            .map(|(mount, _)| mount)
+            .collect())
     }
 
     /// Its settings, with those of the mount of that name in their place. Relative paths are meant
@@ -113,14 +130,6 @@ impl ConfigFile {
             (key.into_inner().into_owned(), written)
         };
         Ok(table.into_iter().map(written).collect())
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        self.settings(None)?;
-        for mount in self.mounts()? {
-            self.settings(Some(&mount.name))?;
-        }
-        Ok(())
     }
 
     fn parse(&self) -> Result<Parsed<'_>, ConfigError> {
@@ -279,12 +288,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Result<ConfigFile, ConfigError> {
-        let path = PathBuf::from("/etc/o.toml");
-        let file = ConfigFile {
-            path,
-            text: text.to_owned(),
-        };
-        file.check().map(|()| file)
+        ConfigFile::of(Path::new("/etc/o.toml"), text.to_owned())
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bounded;
 mod bytes;
 mod file;
 mod hours;
+mod option;
 mod pictures;
 mod places;
 mod resolve;
@@ -18,6 +19,7 @@ pub use bounded::{BatchSize, MaxPixels, MaxRetries, SettleMs, TpsLimit, Workers}
 pub use bytes::Bytes;
 pub use file::{ConfigFile, NamedMount, Written};
 pub use hours::Hours;
+pub use option::{Described, described};
 pub use places::Places;
 pub use resolve::{MountSettings, resolve};
 pub use settings::Settings;

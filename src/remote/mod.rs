@@ -28,7 +28,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use body::Body;
 pub use capabilities::{Capabilities, Copies, Thumbnails};
-pub use environment::Environment;
+pub use environment::{Environment, SECRETS};
 pub use error::{RemoteError, RemoteErrorKind};
 pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
