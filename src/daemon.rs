@@ -22,6 +22,7 @@ use crate::control;
 use crate::delivery::{self, Delivery, Drained};
 use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount, VirtualFiles};
+use crate::notify::Notifier;
 use crate::path::RelPath;
 use crate::remote::{self, Artifact, Capabilities, Remote};
 use crate::scan::{self, Scan, ScanHandle};
@@ -156,6 +157,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     journal.mounted().map_err(failed)?;
     tracing::info!(directory = %settings.directory.display(), mountpoint = %settings.mountpoint.display(),
         passthrough = mount.passthrough(), "mounted");
+    let notifier = notifier(settings, &journal, places.remote.describe()).map_err(failed)?;
     let (sender, events) = crossbeam_channel::unbounded();
     forward_signals(sender.clone())?;
     ready(Ready {
@@ -195,6 +197,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     drain(&runtime, &delivery, &events, patience);
     runtime.block_on(delivery.stop(GRACE));
     scan.stop();
+    drop(notifier);
     end(&directory, &journal);
     what_is_left(settings, &journal)
 }
@@ -386,6 +389,20 @@ pub(crate) fn delivery_options(
     }
 }
 
+/// Tells of batches and failures from now on.
+pub(crate) fn notifier(
+    settings: &MountSettings,
+    journal: &Journal,
+    remote: String,
+) -> Result<Notifier, journal::JournalError> {
+    let fixed = Snapshot {
+        directory: settings.directory.display().to_string(),
+        remote,
+        ..Snapshot::default()
+    };
+    Notifier::start(&settings.hooks, journal.path(), fixed)
+}
+
 /// Scans what the mount says, on a thread of its own, `rescan`, which ends with the mount.
 fn scan_anew(scan: ScanHandle) -> Result<Sender<RelPath>, DaemonError> {
     let (sender, folders) = crossbeam_channel::bounded::<RelPath>(FOLDERS_TO_SCAN);
@@ -413,6 +430,8 @@ fn mount_options(settings: &MountSettings) -> mount::Options {
         },
         filter: settings.filter.clone(),
         sync_deletes: settings.sync_deletes,
+        source: settings.source.clone(),
+        restrictions: settings.restrictions.clone(),
         ..mount::Options::default()
     }
 }
@@ -447,6 +466,7 @@ impl Status {
             directory: settings.directory.display().to_string(),
             mountpoint: Some(settings.mountpoint.display().to_string()),
             pid: Some(std::process::id()),
+            flush: settings.flush,
             journal: settings.journal.display().to_string(),
             remote: places.remote.describe(),
             rows: places.rows.as_ref().map(|rows| rows.describe()),

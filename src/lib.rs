@@ -30,6 +30,7 @@ pub mod glob;
 pub mod journal;
 pub mod marker;
 pub mod mount;
+pub mod notify;
 pub mod path;
 pub mod push;
 pub mod remote;

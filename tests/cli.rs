@@ -164,7 +164,7 @@ fn a_misspelt_command_line_is_one_line_too() {
     let world = World::new();
     let line = world.refusal(&["mount", "pictures", "--worker", "3"]);
     assert_says(&line, &["--worker", "'--workers'", "--help"]);
-    assert_says(&world.refusal(&["mount"]), &["<DIR>"]);
+    assert_says(&world.refusal(&["mount"]), &["<DIR|NAME>"]);
     assert_says(&world.refusal(&["mout", "pictures"]), &["mout", "'mount'"]);
 }
 

@@ -9,6 +9,7 @@ mod daily;
 mod decode;
 mod dry_run;
 mod given;
+mod helper;
 mod holders;
 mod init;
 mod journal;
@@ -23,6 +24,7 @@ mod progress;
 mod push;
 mod restore;
 mod retry;
+mod service;
 mod status;
 mod tree;
 mod unmount;
@@ -94,10 +96,17 @@ enum Command {
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     crate::journal::count_no_memory();
-    let parsed = Cli::command().try_get_matches().and_then(|matches| {
-        let cli = Cli::from_arg_matches(&matches)?;
-        Ok((cli, matches))
-    });
+    let arguments = match helper::called(std::env::args_os().collect()) {
+        Ok(helper::Called::Itself(arguments)) => arguments,
+        Ok(helper::Called::Unmount(asked)) => return exit(helper::unmount(&asked)),
+        Err(error) => return exit(Err(error)),
+    };
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| {
+            let cli = Cli::from_arg_matches(&matches)?;
+            Ok((cli, matches))
+        });
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return usage::report(error),
@@ -118,6 +127,10 @@ pub fn run() -> ExitCode {
         Command::Config(args) => config::run(*args, &matches),
         Command::Decode(args) => decode::run(args),
     };
+    exit(result)
+}
+
+fn exit(result: Result<ExitCode, Error>) -> ExitCode {
     result.unwrap_or_else(|error| {
         complain(&error.to_string());
         error.exit_code()

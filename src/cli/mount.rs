@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use super::background::{Child, Reporter, Side, Word, detach};
 use super::given::Given;
-use super::{Error, FAILED, complain, left, log, preflight, say};
+use super::{Error, FAILED, complain, helper, left, log, preflight, say, service};
 use crate::config::{self, MountSettings, Places};
 use crate::daemon::{self, Ready};
+use crate::mount::Restriction;
 use crate::status::Snapshot;
 
 const EXAMPLES: &str = "\
@@ -50,6 +51,14 @@ pub struct MountArgs {
     #[arg(short, long)]
     foreground: bool,
 
+    /// What /etc/fstab calls it.
+    #[arg(long, hide = true, value_name = "NAME")]
+    source: Option<String>,
+
+    /// What /etc/fstab forbids there.
+    #[arg(long, hide = true, value_name = "OPTION")]
+    restrict: Vec<Restriction>,
+
     #[command(flatten)]
     given: Given,
 }
@@ -60,7 +69,12 @@ pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
     let configured = found.mount.and_then(|mount| mount.mountpoint);
     let mountpoint = args.mountpoint.or(configured);
     let target = preflight::target(&found.path, mountpoint.as_deref())?;
-    let settings = config::resolve(found.settings, target.directory, target.mountpoint, &places)?;
+    let resolved = config::resolve(found.settings, target.directory, target.mountpoint, &places)?;
+    let settings = MountSettings {
+        source: args.source,
+        restrictions: args.restrict,
+        ..resolved
+    };
     preflight::fuse()?;
     if args.foreground {
         return in_foreground(&settings);
@@ -74,7 +88,10 @@ pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
 
 fn in_foreground(settings: &MountSettings) -> Result<ExitCode, Error> {
     log::to_stderr();
-    let ready = |ready: Ready| announce(settings, std::process::id(), &ready);
+    let ready = |ready: Ready| {
+        announce(settings, std::process::id(), &ready);
+        service::ready(settings);
+    };
     let snapshot = daemon::run(settings, ready).map_err(|e| Error::Failed(e.to_string()))?;
     Ok(outcome(&snapshot))
 }
@@ -162,7 +179,8 @@ fn announce(settings: &MountSettings, pid: u32, ready: &Ready) {
     }
     text += &format!("journal  {}\n", settings.journal.display());
     say(&text);
-    for warning in &ready.warnings {
+    let warnings = ready.warnings.iter().cloned();
+    for warning in warnings.chain(helper::register(settings)) {
         complain(&format!("warning: {warning}"));
     }
 }

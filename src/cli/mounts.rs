@@ -5,23 +5,19 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// How our mounts are recognised: by their type where fusermount3 has mounted, and by their source
-/// where root has, since fuser gives all of root's mounts the type `fuse`.
+/// How our mounts are recognised.
 const FSTYPE: &[u8] = b"fuse.outboxfs";
-const BARE_FSTYPE: &[u8] = b"fuse";
-const SOURCE: &[u8] = b"outboxfs";
 
 /// A line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     pub mountpoint: PathBuf,
     pub fstype: Vec<u8>,
-    source: Vec<u8>,
 }
 
 impl Mount {
     pub fn is_ours(&self) -> bool {
-        self.fstype == FSTYPE || self.fstype == BARE_FSTYPE && self.source == SOURCE
+        self.fstype == FSTYPE
     }
 }
 
@@ -70,11 +66,9 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     // Any number of optional fields, then a dash.
     let mut after_dash = fields.skip_while(|field| *field != b"-").skip(1);
     let fstype = after_dash.next()?;
-    let source = after_dash.next()?;
     Some(Mount {
         mountpoint: PathBuf::from(OsString::from_vec(unescape(mountpoint))),
         fstype: fstype.to_vec(),
-        source: unescape(source),
     })
 }
 
@@ -134,8 +128,8 @@ mod tests {
 31 30 0:27 / /srv/my\\040pictures\\134x/card rw - vfat /dev/sdb1 rw
 32 22 0:28 / /mnt rw - fuse.outboxfs outboxfs rw
 33 22 0:29 / /mnt rw - tmpfs tmpfs rw
-34 22 0:30 / /root/mounted rw - fuse outboxfs rw,user_id=0,group_id=0
-35 22 0:31 / /root/other rw - fuse rclone rw,user_id=0,group_id=0
+34 22 0:30 / /root/mounted rw - fuse.outboxfs rig rw,user_id=0,group_id=0
+35 22 0:31 / /root/other rw - fuse outboxfs rw,user_id=0,group_id=0
 ";
 
     #[test]
@@ -157,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_made_by_root_is_known_by_its_source() {
+    fn a_mount_is_known_by_its_type_whatever_its_source() {
         let mounts = Mounts::parse(SAMPLE);
         assert!(mounts.at(Path::new("/root/mounted")).unwrap().is_ours());
         assert!(!mounts.at(Path::new("/root/other")).unwrap().is_ours());

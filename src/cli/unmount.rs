@@ -53,8 +53,23 @@ pub struct UnmountArgs {
 }
 
 pub fn run(args: UnmountArgs) -> Result<ExitCode, Error> {
+    unmount(&place(&args.mountpoint)?, args.timeout)
+}
+
+/// Whether the mount says that umount(8) is to wait. One whose daemon does not answer does not.
+pub fn is_to_flush(path: &Path) -> bool {
+    let status = fs::read(path.join(".upload/status.json")).unwrap_or_default();
+    serde_json::from_slice(&status).is_ok_and(|daemon: Snapshot| daemon.flush)
+}
+
+/// For umount(8): until everything is delivered.
+pub fn and_flush(path: &Path) -> Result<ExitCode, Error> {
+    unmount(path, None)
+}
+
+fn unmount(path: &Path, timeout: Option<Duration>) -> Result<ExitCode, Error> {
     let started = Instant::now();
-    let mountpoint = find_mount(&place(&args.mountpoint)?)?;
+    let mountpoint = find_mount(path)?;
     let before = ask_daemon(&mountpoint)?;
     let pid = daemon_pid(&before, &mountpoint)?;
     // Before the unmount, so that it is this process and not a later one with its number.
@@ -67,7 +82,7 @@ pub fn run(args: UnmountArgs) -> Result<ExitCode, Error> {
     std::env::set_current_dir("/")
         .map_err(|error| Error::Failed(format!("cannot change to /: {error}")))?;
     detach_mount(&mountpoint, &before)?;
-    let deadline = args.timeout.map(|timeout| started + timeout);
+    let deadline = timeout.map(|timeout| started + timeout);
     follow(&daemon, &before, deadline)?;
     report(&mountpoint, &before)
 }

@@ -102,7 +102,7 @@ mod tests {
         for (arguments, start) in [
             (
                 vec!["outboxfs", "mount"],
-                "the following required arguments were not provided: <DIR>",
+                "the following required arguments were not provided: <DIR|NAME>",
             ),
             (
                 vec!["outboxfs", "mount", "/x", "--wokers", "3"],

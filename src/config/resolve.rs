@@ -18,6 +18,8 @@ use crate::derive::thumbnail;
 use crate::filter::Filter;
 use crate::glob::Globs;
 use crate::journal::BatchLimits;
+use crate::mount::Restriction;
+use crate::notify::Hooks;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
 const WORKERS: Workers = Workers::new(8);
@@ -88,6 +90,13 @@ pub struct MountSettings {
     /// Whether the kernel may read and write the backing files by itself, where it can.
     pub passthrough: bool,
     pub allow_other: bool,
+    /// Who is told of batches and failures.
+    pub hooks: Hooks,
+    /// Whether umount(8) waits for the end of delivery.
+    pub flush: bool,
+    /// How /etc/fstab names the mount, if it does, and what it forbids there.
+    pub source: Option<String>,
+    pub restrictions: Vec<Restriction>,
 }
 
 impl MountSettings {
@@ -217,6 +226,14 @@ pub fn resolve(
         priority: Globs::new(&settings.priority.unwrap_or_default()).map_err(ConfigError)?,
         passthrough: !settings.no_passthrough.unwrap_or(false),
         allow_other: settings.allow_other.unwrap_or(false),
+        hooks: Hooks {
+            on_batch: settings.on_batch,
+            on_failure: settings.on_failure,
+            desktop: settings.notify.unwrap_or(false),
+        },
+        flush: settings.flush.unwrap_or(false),
+        source: None,
+        restrictions: Vec::new(),
         directory,
         mountpoint,
     })

@@ -339,6 +339,44 @@ pub struct Settings {
     )]
     pub max_picture_time: Option<Span>,
 
+    /// Run this by the shell when a batch has ended; it reads JSON from standard input, and has a minute.
+    #[arg(long, value_name = "CMD", env = "OUTBOXFS_ON_BATCH", hide_env = true)]
+    pub on_batch: Option<String>,
+
+    /// Run this by the shell when something has failed and is not tried again by itself; likewise.
+    #[arg(long, value_name = "CMD", env = "OUTBOXFS_ON_FAILURE", hide_env = true)]
+    pub on_failure: Option<String>,
+
+    /// Tell the desktop when a batch has ended, if there is one and it has notify-send (Debian:
+    /// libnotify-bin).
+    #[arg(
+        long,
+        env = "OUTBOXFS_NOTIFY",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub notify: Option<bool>,
+
+    /// Let umount(8) wait until everything is delivered, as 'outboxfs unmount' does: for mounts in
+    /// /etc/fstab. Takes the helper umount.fuse.outboxfs, which the package installs.
+    #[arg(
+        long,
+        env = "OUTBOXFS_FLUSH",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub flush: Option<bool>,
+
     /// Let reads and writes go through the daemon even where the kernel could do without it.
     #[arg(
         long,

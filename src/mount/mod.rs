@@ -12,6 +12,7 @@ mod content;
 mod dirs;
 mod fs;
 mod handles;
+mod kernel;
 mod linger;
 mod listing;
 mod mapped;
@@ -26,6 +27,7 @@ mod upload_dir;
 mod xattrs;
 
 use crate::path::RelPath;
+pub use kernel::Restriction;
 pub use session::{Allow, Mount, MountError, Options, Renewer, Unmounter, mount};
 
 /// What names of [attributes](VirtualFiles::attribute) begin with.

@@ -20,6 +20,7 @@ use super::attr;
 use super::caller::can_create_for_others;
 use super::fs::{OutboxFs, SHARED_TTL, Served};
 use super::handles::Handles;
+use super::kernel::{self, Mounted, Restriction};
 use super::linger::Linger;
 use super::mapped::Watch;
 use super::nodes::ROOT;
@@ -30,9 +31,8 @@ use crate::journal::Journal;
 use crate::path::RelPath;
 use crate::selection::Selection;
 
-/// Source and type of the mount in /proc/self/mountinfo. Where root mounts, fuser leaves the type at
-/// plain `fuse`; the source tells in either case.
-const NAME: &str = "outboxfs";
+/// Source of the mount in /proc/self/mountinfo, and the end of its type.
+pub(super) const NAME: &str = "outboxfs";
 
 /// Who may use the mount, besides what modes and owners say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +58,10 @@ pub struct Options {
     pub sync_deletes: bool,
     /// Event loops.
     pub threads: usize,
+    /// The source in /proc/self/mountinfo, where root mounts; the program's name if `None`.
+    pub source: Option<String>,
+    /// What is not allowed, where root mounts. (Nobody else's mount allows devices and set-user-ID.)
+    pub restrictions: Vec<Restriction>,
 }
 
 impl Default for Options {
@@ -70,6 +74,8 @@ impl Default for Options {
             sync_deletes: false,
             // One of them may be waiting for the journal before it opens a file for writing.
             threads: cores.max(4),
+            source: None,
+            restrictions: Vec::new(),
         }
     }
 }
@@ -104,6 +110,8 @@ pub enum MountError {
 /// A running filesystem. It ends when it is unmounted, by whomever.
 pub struct Mount {
     session: BackgroundSession,
+    /// Where fuser has not mounted and will not unmount.
+    mounted: Option<Mounted>,
     unmounter: Unmounter,
     passthrough: Arc<AtomicBool>,
     filesystem: Arc<OutboxFs>,
@@ -165,7 +173,17 @@ pub fn mount(
         _ => MountError::Refused(mountpoint.to_owned(), error),
     };
     let served = Served(filesystem.clone());
-    let session = Session::new(served, mountpoint, &config(options)).map_err(refused)?;
+    let (session, mounted) = match kernel::mount(mountpoint, options).map_err(refused)? {
+        Some((device, mounted)) => {
+            let config = config(options);
+            let session = Session::from_fd(served, device, config.acl, config);
+            (session.map_err(refused)?, Some(mounted))
+        }
+        None => {
+            let session = Session::new(served, mountpoint, &config(options));
+            (session.map_err(refused)?, None)
+        }
+    };
     if passthrough.load(Ordering::Relaxed)
         && let Some(scratch) = &scratch
         && let Err(error) = probe::can_pass_through(&session, scratch)
@@ -188,6 +206,7 @@ pub fn mount(
     let session = session.spawn().map_err(refused)?;
     Ok(Mount {
         session,
+        mounted,
         unmounter: Unmounter {
             mountpoint: mountpoint.to_owned(),
         },
@@ -240,11 +259,16 @@ impl Mount {
     /// Waits until the session has ended: unmounted, and nothing open any more. All that was
     /// written through the mount has then been given to the journal.
     pub fn wait(self) -> io::Result<()> {
-        match self.session.join() {
+        let result = match self.session.join() {
             // Taken down by force, by the kernel or an administrator: ended like any other.
             Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
             result => result,
+        };
+        // What is there now is somebody else's.
+        if let (Ok(()), Some(mounted)) = (&result, self.mounted) {
+            mounted.forget();
         }
+        result
     }
 }
 
@@ -303,25 +327,20 @@ fn check_mountpoint(backing: &OwnedFd, mountpoint: &Path) -> Result<bool, MountE
 }
 
 fn config(options: &Options) -> Config {
-    let privileged = rustix::process::geteuid().is_root();
     let mut config = Config::default();
+    // For fusermount3.
     config.mount_options = vec![
         MountOption::FSName(NAME.to_owned()),
         MountOption::Subtype(NAME.to_owned()),
         MountOption::DefaultPermissions,
     ];
-    if privileged {
-        // As on the disk below; fusermount3 would not allow it.
-        config.mount_options.push(MountOption::Dev);
-        config.mount_options.push(MountOption::Suid);
-    }
     config.acl = match options.allow {
         Allow::Owner => SessionACL::Owner,
         Allow::OwnerAndRoot => SessionACL::RootAndOwner,
         Allow::Everyone => SessionACL::All,
     };
     config.n_threads = Some(options.threads.max(1));
-    config.clone_fd = privileged;
+    config.clone_fd = rustix::process::geteuid().is_root();
     config
 }
 

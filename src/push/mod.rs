@@ -24,7 +24,7 @@ use crate::control;
 use crate::daemon::lock::{Lock, State};
 use crate::daemon::probe::refuse_incapable;
 use crate::daemon::{
-    DaemonError, delivery_options, duplicate, failed, identity, open_directory,
+    DaemonError, delivery_options, duplicate, failed, identity, notifier, open_directory,
     refuse_to_delete_all, refuse_vanished,
 };
 use crate::delivery::{Delivery, Drained, Observer};
@@ -190,6 +190,7 @@ pub fn run(
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");
     }
+    let notifier = notifier(settings, &journal, fixed.remote.clone()).map_err(failed)?;
     started(source);
 
     let result = runtime.block_on(work.go(job.paths, delivery.as_ref()));
@@ -199,6 +200,7 @@ pub fn run(
     if let Some(delivery) = delivery {
         runtime.block_on(delivery.stop(GRACE));
     }
+    drop(notifier);
     let interrupted = result.map_err(failed)?;
     let mut snapshot = fixed;
     let view = journal.view().map_err(failed)?;

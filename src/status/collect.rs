@@ -47,16 +47,7 @@ pub fn fill_from_journal(view: &View, snapshot: &mut Snapshot) -> Result<(), Jou
         .map(|since| (now_ms() - since).max(0) as u64);
     snapshot.last_errors = view.failures(LAST_ERRORS)?;
     let batches = view.batches(LAST_BATCHES)?.into_iter();
-    snapshot.batches = batches
-        .map(|batch| Batch {
-            id: batch.id,
-            started_at: batch.started_at,
-            ended_at: batch.ended_at,
-            total_folders: batch.folders,
-            successful_uploads: batch.succeeded,
-            failed_uploads: batch.failed,
-        })
-        .collect();
+    snapshot.batches = batches.map(Batch::from).collect();
     snapshot.journal_error = view.replaces()?.map(|kept| {
         format!("it was damaged and is kept as {kept}; this one is made from the directory and what the remote has")
     });

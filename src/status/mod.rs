@@ -11,6 +11,8 @@ pub mod text;
 pub use human::{counted, duration, ending, local_time, one_line, took};
 use serde::{Deserialize, Serialize};
 
+use crate::journal;
+
 /// Everything that status shows; `status.json` is this, serialised. Sizes are bytes, times are
 /// milliseconds since 1970-01-01 UTC, ages and durations are milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,8 @@ pub struct Snapshot {
     pub waits_for: Option<String>,
     /// Kernel passthrough for reads and writes; `None` if no daemon runs.
     pub passthrough: Option<bool>,
+    /// umount(8) is to wait until everything is delivered.
+    pub flush: bool,
 
     /// Files waiting for delivery, those being uploaded included.
     pub queued_files: u64,
@@ -136,6 +140,19 @@ pub struct Batch {
     pub total_folders: u64,
     pub successful_uploads: u64,
     pub failed_uploads: u64,
+}
+
+impl From<journal::Batch> for Batch {
+    fn from(batch: journal::Batch) -> Self {
+        Self {
+            id: batch.id,
+            started_at: batch.started_at,
+            ended_at: batch.ended_at,
+            total_folders: batch.folders,
+            successful_uploads: batch.succeeded,
+            failed_uploads: batch.failed,
+        }
+    }
 }
 
 /// A file on its way.
