@@ -28,14 +28,16 @@ fn main() -> io::Result<()> {
 /// `outboxfs-config-show.1` for `outboxfs config show`.
 fn page(command: &Command, name: &str, folder: &Path) -> io::Result<()> {
     // clap's own `help` command, and what outboxfs calls of itself, have none.
-    let subcommands = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
+    let subcommands = command
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set() && c.get_name() != "help");
     for subcommand in subcommands {
         let name = format!("{name}-{}", subcommand.get_name());
         page(subcommand, &name, folder)?;
     }
     let mut file = File::create(folder.join(format!("{name}.1")))?;
     let version = concat!("outboxfs ", env!("CARGO_PKG_VERSION"));
-    // What a man page lists as its name leads from one to the next: man outboxfs-mount.
-    let command = command.clone().display_name(name).name(name.to_owned());
-    clap_mangen::Man::new(command).source(version).render(&mut file)
+    clap_mangen::Man::new(command.clone())
+        .source(version)
+        .render(&mut file)
 }

@@ -432,6 +432,7 @@ fn mount_options(settings: &MountSettings) -> mount::Options {
         sync_deletes: settings.sync_deletes,
         source: settings.source.clone(),
         restrictions: settings.restrictions.clone(),
+        device: settings.device.clone(),
         ..mount::Options::default()
     }
 }

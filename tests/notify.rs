@@ -159,13 +159,13 @@ impl Drop for Bus {
 fn the_desktop_is_told_of_a_batch() {
     let Some(mut rig) = Rig::new() else { return };
     let programs = ["dbus-daemon", "dbus-monitor", "notify-send"];
-    let is_missing = |program: &&str| {
+    let is_missing = |program: &str| {
         let found = Command::new("sh")
             .args(["-c", &format!("command -v {program}")])
             .output();
         !found.unwrap().status.success()
     };
-    if let Some(missing) = programs.iter().find(is_missing) {
+    if let Some(missing) = programs.into_iter().find(|program| is_missing(program)) {
         eprintln!("skipped: there is no {missing}");
         return;
     }

@@ -20,6 +20,7 @@ mod mount;
 mod mounts;
 mod pause;
 mod preflight;
+mod prepare;
 mod progress;
 mod push;
 mod restore;
@@ -90,7 +91,14 @@ enum Command {
     Init(init::InitArgs),
     Config(Box<config::ConfigArgs>),
     #[command(hide = true)]
+    Prepare(Box<prepare::PrepareArgs>),
+    #[command(hide = true)]
     Decode(decode::DecodeArgs),
+}
+
+/// The command line's definition, for man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command that the arguments name.
@@ -101,7 +109,7 @@ pub fn run() -> ExitCode {
         Ok(helper::Called::Unmount(asked)) => return exit(helper::unmount(&asked)),
         Err(error) => return exit(Err(error)),
     };
-    let parsed = Cli::command()
+    let parsed = command()
         .try_get_matches_from(arguments)
         .and_then(|matches| {
             let cli = Cli::from_arg_matches(&matches)?;
@@ -125,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(*args),
         Command::Init(args) => init::run(args),
         Command::Config(args) => config::run(*args, &matches),
+        Command::Prepare(args) => prepare::run(*args),
         Command::Decode(args) => decode::run(args),
     };
     exit(result)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::background::{Child, Reporter, Side, Word, detach};
 use super::given::Given;
@@ -68,14 +69,21 @@ pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
     let places = Places::from_env()?;
     let configured = found.mount.and_then(|mount| mount.mountpoint);
     let mountpoint = args.mountpoint.or(configured);
-    let target = preflight::target(&found.path, mountpoint.as_deref())?;
+    let device = service::device();
+    let target = match (&device, mountpoint) {
+        (Some(_), Some(mountpoint)) => preflight::target_of_device(&found.path, mountpoint)?,
+        (_, mountpoint) => preflight::target(&found.path, mountpoint.as_deref())?,
+    };
     let resolved = config::resolve(found.settings, target.directory, target.mountpoint, &places)?;
     let settings = MountSettings {
         source: args.source,
         restrictions: args.restrict,
+        device: device.map(Arc::new),
         ..resolved
     };
-    preflight::fuse()?;
+    if settings.device.is_none() {
+        preflight::fuse()?;
+    }
     if args.foreground {
         return in_foreground(&settings);
     }

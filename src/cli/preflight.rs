@@ -44,6 +44,16 @@ pub fn target(directory: &Path, mountpoint: Option<&Path>) -> Result<Target, Err
     })
 }
 
+/// The same where the mount is there already, and waits for its daemon: whoever looked at the mount
+/// point would wait too.
+pub fn target_of_device(directory: &Path, mountpoint: PathBuf) -> Result<Target, Error> {
+    let directory = folder(directory, "directory")?;
+    Ok(Target {
+        directory,
+        mountpoint,
+    })
+}
+
 /// The canonical path of an existing directory.
 fn folder(path: &Path, what: &str) -> Result<PathBuf, Error> {
     let shown = path.display();

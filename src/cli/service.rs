@@ -3,6 +3,7 @@
 //!
 //! One thread, `service`, which ends with the process.
 
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,18 @@ use crate::status::collect::fill_from_journal;
 const EVERY: Duration = Duration::from_secs(10);
 /// How long delivery may go on after the mount's end until the next word of this.
 const MORE: u32 = 60_000_000;
+
+/// What the device of the mount is called in systemd's store of descriptors.
+pub const DEVICE: &str = "outboxfs";
+
+/// The device of a mount that was made for us by `outboxfs prepare`.
+pub fn device() -> Option<OwnedFd> {
+    let mut given = sd_notify::listen_fds_with_names().ok()?;
+    let (device, _) = given.find(|(_, name)| name == DEVICE)?;
+    // SAFETY: systemd gave the descriptor to this process (LISTEN_PID says so), and nothing else here
+    // looks for it.
+    Some(unsafe { OwnedFd::from_raw_fd(device) })
+}
 
 /// The mount can be used.
 pub fn ready(settings: &MountSettings) {

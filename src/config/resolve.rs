@@ -1,8 +1,10 @@
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -97,6 +99,8 @@ pub struct MountSettings {
     /// How /etc/fstab names the mount, if it does, and what it forbids there.
     pub source: Option<String>,
     pub restrictions: Vec<Restriction>,
+    /// The device, where somebody else has mounted it.
+    pub device: Option<Arc<OwnedFd>>,
 }
 
 impl MountSettings {
@@ -234,6 +238,7 @@ pub fn resolve(
         flush: settings.flush.unwrap_or(false),
         source: None,
         restrictions: Vec::new(),
+        device: None,
         directory,
         mountpoint,
     })

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -37,15 +37,32 @@ impl Drop for Mounted {
     }
 }
 
-/// Mounts; the descriptor is the session's. `None` without the right to: then fusermount3 has it.
+/// The device of the mount, and what ends it. `None` without the right to mount: then fusermount3 has
+/// it.
 pub(super) fn mount(
     mountpoint: &Path,
     options: &Options,
-) -> io::Result<Option<(OwnedFd, Mounted)>> {
+) -> io::Result<Option<(OwnedFd, Option<Mounted>)>> {
+    if let Some(device) = &options.device {
+        // Who has mounted unmounts.
+        return Ok(Some((device.try_clone()?, None)));
+    }
+    let owner = (rustix::process::getuid(), rustix::process::getgid());
+    let device = mount_only(mountpoint, owner, options)?;
+    let mountpoint = Some(mountpoint.to_owned());
+    Ok(device.map(|device| (device, Some(Mounted { mountpoint }))))
+}
+
+/// Mounts for a daemon of `owner` that begins later, and is given the device. Until then whoever looks at
+/// the mount point waits. `None` without the right to.
+pub fn mount_only(
+    mountpoint: &Path,
+    (user, group): (Uid, Gid),
+    options: &Options,
+) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let device = rustix::fs::open("/dev/fuse", flags, Mode::empty())?;
     let mode = rustix::fs::stat(mountpoint)?.st_mode;
-    let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
     let mut data = format!(
         "fd={},rootmode={mode:o},user_id={user},group_id={group},default_permissions",
         device.as_raw_fd()
@@ -55,16 +72,10 @@ pub(super) fn mount(
     }
     let data = CString::new(data)?;
     let source = options.source.as_deref().unwrap_or(NAME);
-    let flags = options
-        .restrictions
-        .iter()
-        .map(|restriction| restriction.flag());
-    let flags = flags.fold(MountFlags::empty(), |all, flag| all | flag);
+    let restrictions = options.restrictions.iter().map(|one| one.flag());
+    let flags = restrictions.fold(MountFlags::empty(), |all, flag| all | flag);
     match rustix::mount::mount(source, mountpoint, TYPE, flags, Some(data.as_c_str())) {
-        Ok(()) => {
-            let mountpoint = Some(mountpoint.to_owned());
-            Ok(Some((device, Mounted { mountpoint })))
-        }
+        Ok(()) => Ok(Some(device)),
         Err(Errno::PERM) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -27,7 +27,7 @@ mod upload_dir;
 mod xattrs;
 
 use crate::path::RelPath;
-pub use kernel::Restriction;
+pub use kernel::{Restriction, mount_only};
 pub use session::{Allow, Mount, MountError, Options, Renewer, Unmounter, mount};
 
 /// What names of [attributes](VirtualFiles::attribute) begin with.

@@ -62,6 +62,8 @@ pub struct Options {
     pub source: Option<String>,
     /// What is not allowed, where root mounts. (Nobody else's mount allows devices and set-user-ID.)
     pub restrictions: Vec<Restriction>,
+    /// What [`super::mount_only`] gave, where it has mounted already.
+    pub device: Option<Arc<OwnedFd>>,
 }
 
 impl Default for Options {
@@ -76,6 +78,7 @@ impl Default for Options {
             threads: cores.max(4),
             source: None,
             restrictions: Vec::new(),
+            device: None,
         }
     }
 }
@@ -146,7 +149,11 @@ pub fn mount(
     if for_others && !can_create_for_others() {
         return Err(MountError::NotForOthers);
     }
-    let exclusive = check_mountpoint(&backing, mountpoint)?;
+    let exclusive = match &options.device {
+        // To look at the mount point would be to wait for ourselves.
+        Some(_) => false,
+        None => check_mountpoint(&backing, mountpoint)?,
+    };
     let scratch = probe::scratch_file(&backing).ok();
     let passthrough = Arc::new(AtomicBool::new(options.passthrough));
     let selection = Selection::new(
@@ -177,7 +184,7 @@ pub fn mount(
         Some((device, mounted)) => {
             let config = config(options);
             let session = Session::from_fd(served, device, config.acl, config);
-            (session.map_err(refused)?, Some(mounted))
+            (session.map_err(refused)?, mounted)
         }
         None => {
             let session = Session::new(served, mountpoint, &config(options));
