@@ -423,7 +423,8 @@ fn scan_anew(scan: ScanHandle) -> Result<Sender<RelPath>, DaemonError> {
 fn mount_options(settings: &MountSettings) -> mount::Options {
     mount::Options {
         passthrough: settings.passthrough,
-        allow: if settings.allow_other {
+        // A mount that was made for the daemon is for everybody: root, who made it, is not its owner.
+        allow: if settings.allow_other || settings.device.is_some() {
             mount::Allow::Everyone
         } else {
             mount::Allow::Owner

@@ -100,7 +100,7 @@ fn mount_knows_the_type_and_umount_without_flush_returns_at_once() {
     let away = "s3://b/p?endpoint=http://127.0.0.1:1&region=r";
     let output = machine.run(&format!(
         "set -e\n\
-         mount -t fuse.outboxfs -o 'settle=60000,allow_other,remote={away}' kept \"$at\"\n\
+         mount -t fuse.outboxfs -o 'settle=60000,allow_other,remote={away}' kept \"$at\" >/dev/null\n\
          echo x >\"$at/x\"\n\
          grep -o '\"pid\": *[0-9]*' \"$at/.upload/status.json\" | tr -dc 0-9\n\
          umount \"$at\"\n"
