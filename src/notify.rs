@@ -23,7 +23,7 @@ use crate::status::{Batch, Failure, Snapshot, counted};
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a command may take before it is ended,
 const PATIENCE: Duration = Duration::from_secs(60);
-/// and when nothing but it keeps the process.
+/// and all commands together when nothing else keeps the process.
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(10);
 const LOOK_AT_CHILD: Duration = Duration::from_millis(50);
 /// Batches and failures that are told together at most, the newest; and the bytes of it, which a pipe
@@ -80,13 +80,17 @@ impl Notifier {
             told_batch: view.batches(1)?.first().map_or(0, |batch| batch.id),
             told_until: now_ms(),
             told: HashSet::new(),
+            end: End {
+                stopped,
+                since: None,
+            },
             hooks: hooks.clone(),
             view,
             fixed,
         };
         let spawned = std::thread::Builder::new()
             .name("notify".into())
-            .spawn(move || teller.run(&stopped));
+            .spawn(move || teller.run());
         match spawned {
             Ok(thread) => notifier.thread = Some(thread),
             Err(error) => tracing::warn!(%error, "nobody is told of batches and failures"),
@@ -129,13 +133,40 @@ struct Teller {
     /// Failures until then were told, of that moment itself only these.
     told_until: i64,
     told: HashSet<(String, String)>,
+    end: End,
+}
+
+/// The process is to end.
+struct End {
+    stopped: Receiver<()>,
+    since: Option<Instant>,
+}
+
+impl End {
+    /// Whether it has come, after waiting for it.
+    fn wait(&mut self, time: Duration) -> bool {
+        match self.since {
+            // The channel would answer at once.
+            Some(_) => std::thread::sleep(time),
+            None if self.stopped.recv_timeout(time) == Err(RecvTimeoutError::Disconnected) => {
+                self.since = Some(Instant::now());
+            }
+            None => {}
+        }
+        self.since.is_some()
+    }
+
+    fn is_long_ago(&self) -> bool {
+        let since = self.since.map(|since| since.elapsed());
+        since.is_some_and(|since| since > PATIENCE_AT_THE_END)
+    }
 }
 
 impl Teller {
-    fn run(mut self, stopped: &Receiver<()>) {
+    fn run(mut self) {
         loop {
-            let is_over = stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Disconnected);
-            if let Err(error) = self.look(stopped) {
+            let is_over = self.end.since.is_some() || self.end.wait(EVERY);
+            if let Err(error) = self.look() {
                 tracing::warn!(%error, "the journal does not tell what there is to tell");
             }
             if is_over {
@@ -144,7 +175,7 @@ impl Teller {
         }
     }
 
-    fn look(&mut self, stopped: &Receiver<()>) -> Result<(), JournalError> {
+    fn look(&mut self) -> Result<(), JournalError> {
         let batches = self.new_batches()?;
         let failures = self.new_failures()?;
         if batches.is_empty() && failures.is_empty() {
@@ -152,23 +183,18 @@ impl Teller {
         }
         let mut now = self.fixed.clone();
         fill_from_journal(&self.view, &mut now)?;
-        if let Some(command) = self
-            .hooks
-            .on_failure
-            .as_ref()
-            .filter(|_| !failures.is_empty())
-        {
-            run(
-                shell(command),
-                &text("failure", &now, &[], &failures),
-                stopped,
-            );
+        let on_failure = self.hooks.on_failure.as_ref();
+        if let Some(command) = on_failure.filter(|_| !failures.is_empty()) {
+            let told = text("failure", &now, &[], &failures);
+            run(shell(command), &told, &mut self.end);
         }
-        if let Some(command) = self.hooks.on_batch.as_ref().filter(|_| !batches.is_empty()) {
-            run(shell(command), &text("batch", &now, &batches, &[]), stopped);
+        let on_batch = self.hooks.on_batch.as_ref();
+        if let Some(command) = on_batch.filter(|_| !batches.is_empty()) {
+            let told = text("batch", &now, &batches, &[]);
+            run(shell(command), &told, &mut self.end);
         }
         if self.hooks.desktop && !batches.is_empty() && has_desktop() {
-            run(desktop(&now, &batches), "", stopped);
+            run(desktop(&now, &batches), "", &mut self.end);
         }
         Ok(())
     }
@@ -263,7 +289,10 @@ fn desktop(now: &Snapshot, batches: &[Batch]) -> Command {
 }
 
 /// Runs a command to its end, or to the end of our patience.
-fn run(mut command: Command, input: &str, stopped: &Receiver<()>) {
+fn run(mut command: Command, input: &str, end: &mut End) {
+    if end.is_long_ago() {
+        return;
+    }
     let passed_on = PASSED_ON.map(|name| (name, std::env::var_os(name)));
     command
         .env_clear()
@@ -284,7 +313,7 @@ fn run(mut command: Command, input: &str, stopped: &Receiver<()>) {
             .stdin
             .take()
             .map(|mut stdin| stdin.write_all(input.as_bytes()));
-        wait(&mut child, stopped)
+        wait(&mut child, end)
     });
     if let Err(why) = ended {
         tracing::warn!(
@@ -294,9 +323,8 @@ fn run(mut command: Command, input: &str, stopped: &Receiver<()>) {
     }
 }
 
-fn wait(child: &mut Child, stopped: &Receiver<()>) -> Result<(), String> {
+fn wait(child: &mut Child, end: &mut End) -> Result<(), String> {
     let begun = Instant::now();
-    let mut is_over = None;
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
@@ -304,16 +332,8 @@ fn wait(child: &mut Child, stopped: &Receiver<()>) -> Result<(), String> {
             Ok(None) => {}
             Err(error) => return Err(error.to_string()),
         }
-        let disconnected =
-            stopped.recv_timeout(LOOK_AT_CHILD) == Err(RecvTimeoutError::Disconnected);
-        if disconnected {
-            is_over.get_or_insert_with(Instant::now);
-            // The channel answers at once from now on.
-            std::thread::sleep(LOOK_AT_CHILD);
-        }
-        if begun.elapsed() > PATIENCE
-            || is_over.is_some_and(|since: Instant| since.elapsed() > PATIENCE_AT_THE_END)
-        {
+        end.wait(LOOK_AT_CHILD);
+        if end.is_long_ago() || begun.elapsed() > PATIENCE {
             if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
                 let _ = kill_process_group(group, Signal::KILL);
             }
