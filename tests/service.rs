@@ -152,7 +152,11 @@ fn a_mount_made_before_its_daemon_is_taken_over() {
     }
     let mut kept = Vec::new();
     for round in ["first", "second"] {
-        let prepared = service.rig.run(&["prepare", "rig"]);
+        // If it looked at what the dead daemon has left, it would wait for ever.
+        let mut prepare = Command::new("timeout");
+        prepare.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_outboxfs")]);
+        service.as_a_service(prepare.args(["prepare", "rig"]));
+        let prepared = prepare.output().unwrap();
         assert!(prepared.status.success(), "{prepared:?}");
         assert!(service.rig.is_mounted());
         let device = service.device();
@@ -166,13 +170,7 @@ fn a_mount_made_before_its_daemon_is_taken_over() {
         );
         let mut command = Command::new("sh");
         command.args(["-c", &script]);
-        for (name, value) in service.rig.world.outboxfs().get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.current_dir(service.rig.world.root.path());
+        service.as_a_service(&mut command);
         let daemon = service.start(command);
         service.hears("READY=1");
         // systemd keeps it: the dead daemon's mount does not know that nobody answers any more.
@@ -191,6 +189,17 @@ fn a_mount_made_before_its_daemon_is_taken_over() {
 }
 
 impl Service {
+    /// With the environment of the program in this world.
+    fn as_a_service(&self, command: &mut Command) {
+        for (name, value) in self.rig.world.outboxfs().get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(self.rig.world.root.path());
+    }
+
     /// What `prepare` has given to keep.
     fn device(&self) -> OwnedFd {
         loop {

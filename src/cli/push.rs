@@ -51,6 +51,7 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[command(mut_arg("settle", |arg| arg.hide(true)))]
+#[command(mut_arg("flush", |arg| arg.hide(true)))]
 #[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
 #[command(mut_arg("allow_other", |arg| arg.hide(true)))]
 pub struct PushArgs {

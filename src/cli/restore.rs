@@ -34,6 +34,10 @@ Exit codes:
 #[command(mut_arg("settle", |arg| arg.hide(true)))]
 #[command(mut_arg("max_retries", |arg| arg.hide(true)))]
 #[command(mut_arg("rows", |arg| arg.hide(true)))]
+#[command(mut_arg("on_batch", |arg| arg.hide(true)))]
+#[command(mut_arg("on_failure", |arg| arg.hide(true)))]
+#[command(mut_arg("notify", |arg| arg.hide(true)))]
+#[command(mut_arg("flush", |arg| arg.hide(true)))]
 #[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
 #[command(mut_arg("allow_other", |arg| arg.hide(true)))]
 pub struct RestoreArgs {
