@@ -13,15 +13,22 @@ use crate::config::MountSettings;
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The variables that hold secrets, or go with them.
-pub const SECRETS: [&str; 8] = [
+pub const SECRETS: [&str; 15] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "SPACES_ACCESS_KEY",
     "SPACES_SECRET_KEY",
-    "PGPASSWORD",
+    "OUTBOXFS_RAILS_TOKEN",
+    "OUTBOXFS_RAILS_PASSWORD",
+    "CLOUDINARY_URL",
+    "CLOUDINARY_API_KEY",
+    "CLOUDINARY_API_SECRET",
     "SUPABASE_KEY",
+    "SUPABASE_SERVICE_KEY",
+    "SUPABASE_TOKEN",
     "POSTGREST_TOKEN",
+    "PGPASSWORD",
 ];
 
 /// Variables such as `AWS_ACCESS_KEY_ID`: those that are set here, else those of the process, else
