@@ -180,6 +180,13 @@ pub fn resolve(
         settings.fail_words,
     );
     let compress = Globs::new(&settings.compress.unwrap_or_default()).map_err(ConfigError)?;
+    if !compress.is_empty() && remote.directory().is_some() {
+        return Err(ConfigError(
+            "--compress is for S3 remotes, whose objects say how they are encoded; the files of a \
+             directory do not"
+                .to_owned(),
+        ));
+    }
     let columns = settings.columns.unwrap_or_default();
     let columns = columns
         .iter()

@@ -84,11 +84,14 @@ impl TryFrom<String> for RemoteUrl {
 fn refuse_credentials(url: &Url) -> Result<(), String> {
     let in_authority = !url.username().is_empty() || url.password().is_some();
     if in_authority || has_secret_parameter(url) {
-        return Err(
-            "the URL holds credentials, which other users could see; take them out and set them \
-             in the environment (docs/remotes.md says which), or the file that --env-file names"
-                .to_owned(),
-        );
+        let instead = match url.scheme() {
+            "cloudinary" => "CLOUDINARY_URL in the environment",
+            "supabase" => "SUPABASE_KEY in the environment",
+            _ => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile in ~/.aws",
+        };
+        return Err(format!(
+            "the URL holds credentials, which other users could see; take them out and set {instead}"
+        ));
     }
     Ok(())
 }
@@ -238,6 +241,7 @@ mod tests {
             ("s3://AKIA:hush@bucket/", "credentials"),
             ("s3://bucket/?secret_access_key=hush", "credentials"),
             ("s3://bucket/?Session-Token=hush", "credentials"),
+            ("cloudinary://12:hush@demo", "CLOUDINARY_URL"),
         ] {
             let error = url.parse::<RemoteUrl>().unwrap_err();
             assert!(error.contains(hint), "{url}: {error}");
