@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::background::{Child, Reporter, Side, Word, detach};
 use super::given::Given;
 use super::{Error, FAILED, complain, left, log, preflight, say};
-use crate::config::{self, MountSettings, Places};
+use crate::config::{self, LogFormat, MountSettings, Places};
 use crate::daemon::{self, Ready};
 use crate::status::Snapshot;
 
@@ -53,22 +53,26 @@ pub struct MountArgs {
 
 pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
     let settings = args.given.settings()?;
+    let log_format = settings.log_format;
     let places = Places::from_env()?;
     let target = preflight::target(&args.directory, args.mountpoint.as_deref())?;
     let settings = config::resolve(settings, target.directory, target.mountpoint, &places)?;
     preflight::fuse()?;
     if args.foreground {
-        return in_foreground(&settings);
+        return in_foreground(&settings, log_format);
     }
     match detach() {
         Ok(Side::Parent(child)) => await_ready(child, &settings),
-        Ok(Side::Child(reporter)) => in_background(&settings, reporter),
+        Ok(Side::Child(reporter)) => in_background(&settings, log_format, reporter),
         Err(error) => Err(Error::Failed(format!("cannot start the daemon: {error}"))),
     }
 }
 
-fn in_foreground(settings: &MountSettings) -> Result<ExitCode, Error> {
-    log::to_stderr();
+fn in_foreground(
+    settings: &MountSettings,
+    log_format: Option<LogFormat>,
+) -> Result<ExitCode, Error> {
+    log::to_stderr(log_format);
     let ready = |ready: Ready| announce(settings, std::process::id(), &ready);
     let snapshot = daemon::run(settings, ready).map_err(|e| Error::Failed(e.to_string()))?;
     Ok(outcome(&snapshot))
@@ -86,8 +90,12 @@ fn outcome(snapshot: &Snapshot) -> ExitCode {
 }
 
 /// The child's life: nobody reads what it prints, so it tells the parent and logs.
-fn in_background(settings: &MountSettings, reporter: Reporter) -> Result<ExitCode, Error> {
-    let daemon_log = log::to_file();
+fn in_background(
+    settings: &MountSettings,
+    log_format: Option<LogFormat>,
+    reporter: Reporter,
+) -> Result<ExitCode, Error> {
+    let daemon_log = log::to_file(log_format);
     let log_file = settings.log_file();
     if settings.state_dir().is_dir() {
         // Mounted before: a refusal is worth a line where people look for it.
@@ -156,6 +164,9 @@ fn announce(settings: &MountSettings, pid: u32, ready: &Ready) {
         text += &format!("rows     {rows}\n");
     }
     text += &format!("journal  {}\n", settings.journal.display());
+    if let Some(metrics) = &ready.metrics {
+        text += &format!("metrics  {metrics}\n");
+    }
     say(&text);
     for warning in &ready.warnings {
         complain(&format!("warning: {warning}"));

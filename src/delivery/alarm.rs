@@ -14,6 +14,8 @@ pub(super) struct Alarms {
     pub uploads: Notify,
     /// Draining: nothing settles any more.
     hurried: watch::Sender<bool>,
+    /// Counts how often somebody had all made due that waited.
+    flushed: watch::Sender<u64>,
 }
 
 impl Alarms {
@@ -37,6 +39,12 @@ impl Alarms {
         self.ring();
     }
 
+    /// What waited is due now.
+    pub(super) fn flush(&self) {
+        self.flushed.send_modify(|times| *times += 1);
+        self.ring();
+    }
+
     /// Returns once there is a hurry.
     pub(super) async fn hurried(&self) {
         // Fails only when the sender is gone, and it is ours.
@@ -54,11 +62,13 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
+        let mut flushed = self.alarms.flushed.subscribe();
         let changed = async {
             bell.notified().await;
             tokio::select! {
                 () = tokio::time::sleep(self.options.settle) => {}
                 () = self.alarms.hurried() => {}
+                _ = flushed.changed() => {}
             }
         };
         let mut stop = self.stop.clone();

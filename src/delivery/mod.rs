@@ -54,14 +54,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 pub use backoff::Backoff;
 pub use drain::Drained;
 pub(crate) use open::stat_file;
 use parking_lot::Mutex;
-pub use progress::{Progress, Took};
+pub use progress::{Counters, Progress, Took};
 pub use spread::Limits as SpreadLimits;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -162,6 +162,19 @@ struct Context {
     stop: watch::Receiver<bool>,
 }
 
+/// Has what waits delivered now: what settles, and what waits for its next attempt.
+pub struct Flusher(Weak<Context>);
+
+impl Flusher {
+    /// From a file or folder on; how many files that are.
+    pub fn flush(&self, path: &RelPath) -> Result<u64, JournalError> {
+        let context = self.0.upgrade().ok_or(JournalError::Closed)?;
+        let files = context.journal.flush(path)?;
+        context.alarms.flush();
+        Ok(files)
+    }
+}
+
 /// A running delivery. Dropping it stops it where it is; the journal knows what is left.
 pub struct Delivery {
     context: Arc<Context>,
@@ -243,6 +256,11 @@ impl Delivery {
     /// What is going on, for status.
     pub fn progress(&self) -> Arc<Progress> {
         self.context.progress.clone()
+    }
+
+    /// To have what waits delivered now.
+    pub fn flusher(&self) -> Flusher {
+        Flusher(Arc::downgrade(&self.context))
     }
 
     /// Lets delivery begin with a remote that is known not to work now.

@@ -428,7 +428,12 @@ impl Op {
     fn needs_tables(&self) -> bool {
         match self {
             Op::Change(change) => !change.can_arrive(),
-            Op::Scanned(_) | Op::EndScan(_) | Op::Hurry | Op::Retry(_) | Op::Ended => true,
+            Op::Scanned(_)
+            | Op::EndScan(_)
+            | Op::Hurry
+            | Op::Retry(_)
+            | Op::Flush(_)
+            | Op::Ended => true,
             _ => false,
         }
     }
@@ -518,6 +523,7 @@ impl Store {
                 }
             }
             Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
+            Op::Flush(path) => return Ok(Answer::Count(self.flush(path)?)),
             Op::Pause(paused) => {
                 self.conn.execute("UPDATE meta SET paused = ?", [paused])?;
                 self.paused = *paused;
