@@ -160,7 +160,6 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         source: status.clone(),
         journal: journal.clone(),
         remote: places.remote.clone(),
-        flusher: delivery.flusher(),
         runtime: runtime.handle().clone(),
         lists: Arc::default(),
     };

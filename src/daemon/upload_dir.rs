@@ -8,7 +8,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use crate::delivery::Flusher;
 use crate::journal::{Journal, JournalError};
 use crate::mount::{Content, Kind, Pages, VirtualFiles};
 use crate::path::RelPath;
@@ -50,7 +49,6 @@ pub(super) struct UploadDir {
     pub source: Arc<Source>,
     pub journal: Journal,
     pub remote: Arc<dyn Remote>,
-    pub flusher: Flusher,
     /// Where lists that are open for too long are ended.
     pub runtime: tokio::runtime::Handle,
     pub lists: Arc<AtomicUsize>,
@@ -150,7 +148,7 @@ impl VirtualFiles for UploadDir {
             }
             b"flush" => {
                 let path = path_in(directory, rest)?;
-                let count = self.flusher.flush(&path).map_err(said)?;
+                let count = self.journal.flush(&path).map_err(said)?;
                 Ok(format!("{count} more due now"))
             }
             b"pause" => {

@@ -54,7 +54,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use backoff::Backoff;
@@ -71,7 +71,7 @@ use crate::config::Hours;
 use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
 use crate::glob::Globs;
-use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
+use crate::journal::{Due, FileClaim, FileOutcome, Journal, JournalError, Lane, View};
 use crate::path::RelPath;
 use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
@@ -162,19 +162,6 @@ struct Context {
     stop: watch::Receiver<bool>,
 }
 
-/// Has what waits delivered now: what settles, and what waits for its next attempt.
-pub struct Flusher(Weak<Context>);
-
-impl Flusher {
-    /// From a file or folder on; how many files that are.
-    pub fn flush(&self, path: &RelPath) -> Result<u64, JournalError> {
-        let context = self.0.upgrade().ok_or(JournalError::Closed)?;
-        let files = context.journal.flush(path)?;
-        context.alarms.flush();
-        Ok(files)
-    }
-}
-
 /// A running delivery. Dropping it stops it where it is; the journal knows what is left.
 pub struct Delivery {
     context: Arc<Context>,
@@ -241,9 +228,12 @@ impl Delivery {
         }
         // The journal outlives the tasks; it must not keep them alive.
         let waker = Arc::downgrade(&context);
-        journal.on_work(move || {
+        journal.on_work(move |due| {
             if let Some(context) = waker.upgrade() {
-                context.alarms.ring();
+                match due {
+                    Due::WhenSettled => context.alarms.ring(),
+                    Due::Now => context.alarms.ring_now(),
+                }
             }
         });
         Ok(Self {
@@ -256,11 +246,6 @@ impl Delivery {
     /// What is going on, for status.
     pub fn progress(&self) -> Arc<Progress> {
         self.context.progress.clone()
-    }
-
-    /// To have what waits delivered now.
-    pub fn flusher(&self) -> Flusher {
-        Flusher(Arc::downgrade(&self.context))
     }
 
     /// Lets delivery begin with a remote that is known not to work now.

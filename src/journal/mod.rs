@@ -77,6 +77,14 @@ pub enum Durability {
     Synced,
 }
 
+/// From when on new work is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// After the settle time.
+    WhenSettled,
+    Now,
+}
+
 /// A failure of the journal, a sentence for people.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
@@ -255,7 +263,7 @@ impl Journal {
     }
 
     /// Called after each commit that made work: delivery's alarm clock. Set once.
-    pub fn on_work(&self, wake: impl Fn() + Send + Sync + 'static) {
+    pub fn on_work(&self, wake: impl Fn(Due) + Send + Sync + 'static) {
         self.0.writer.on_work(Box::new(wake));
     }
 

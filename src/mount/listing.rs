@@ -16,6 +16,7 @@ use super::fs::{OutboxFs, Result};
 use super::handles::Handle;
 use super::nodes::{NodeId, ROOT};
 use super::upload_dir::{self, UNNUMBERED, Virtual};
+use crate::filter::RESERVED;
 
 /// What follows `.upload` in the root, where it is listed: no disk has a cookie like it.
 const AFTER_UPLOAD: u64 = i64::MAX as u64 - 1;
@@ -82,7 +83,7 @@ impl OutboxFs {
             }
         })?;
         if is_all && self.shows_upload_dir(id) {
-            let (ino, name) = (INodeNo(UNNUMBERED), OsStr::from_bytes(upload_dir::NAME));
+            let (ino, name) = (INodeNo(UNNUMBERED), OsStr::from_bytes(RESERVED));
             let _ = reply.add(ino, AFTER_UPLOAD, FileType::Directory, name);
         }
         Ok(())
@@ -115,7 +116,7 @@ impl OutboxFs {
         })?;
         if is_all && self.shows_upload_dir(id) {
             let node = Some(Virtual::Folder(id));
-            self.add_virtual(upload_dir::NAME, UNNUMBERED, node, AFTER_UPLOAD, reply);
+            self.add_virtual(RESERVED, UNNUMBERED, node, AFTER_UPLOAD, reply);
         }
         Ok(())
     }

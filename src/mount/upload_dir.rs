@@ -9,9 +9,8 @@ use parking_lot::Mutex;
 
 use super::nodes::NodeId;
 use super::{Kind, VirtualFiles};
+use crate::filter::RESERVED;
 
-/// The name that is reserved.
-pub(super) const NAME: &[u8] = b".upload";
 /// The folder in it with a file for each file that is known.
 const ABOUT: &[u8] = b"files";
 /// What the names in there end with.
@@ -139,7 +138,7 @@ pub(super) fn owns(id: NodeId) -> bool {
 
 /// Whether a directory's entry of this name is the virtual directory.
 pub(super) fn is_reserved(name: &[u8]) -> bool {
-    name == NAME
+    name == RESERVED
 }
 
 /// The entries of `.upload`.

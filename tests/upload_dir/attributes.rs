@@ -136,3 +136,40 @@ fn they_are_read_only_hidden_and_not_copied() {
     assert!(shown.contains("user.upload.state=\"delivered\""), "{shown}");
     rig.unmount();
 }
+
+#[test]
+fn emblems_show_it() {
+    let Some(rig) = Rig::new() else { return };
+    block(&rig, "bad");
+    rig.mount();
+    write(&rig, "a file", "content");
+    write(&rig, "bad", "content");
+    eventually("both have ended", || {
+        let state = |path| attribute(&rig, path, "state");
+        state("a file").as_deref() == Some("delivered") && state("bad").as_deref() == Some("failed")
+    });
+    let script = "import outboxfs, sys\n\
+                  for uri in sys.argv[1:]: print(outboxfs.emblem(outboxfs.path_of(uri)))";
+    let uri = |path: &str| format!("file://{}/{path}", rig.pictures().display());
+    let output = Command::new("python3")
+        .args([
+            "-B",
+            "-c",
+            script,
+            &uri("a%20file"),
+            &uri("bad"),
+            &uri("none"),
+        ])
+        .env(
+            "PYTHONPATH",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/nautilus"),
+        )
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "emblem-default\nemblem-important\nNone\n"
+    );
+    rig.unmount();
+}

@@ -28,6 +28,10 @@ fn check(text: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else {
+        assert!(
+            std::env::var_os("OUTBOXFS_TEST_PROMTOOL").is_none(),
+            "promtool is missing"
+        );
         eprintln!("skipped: promtool is not installed");
         return;
     };
