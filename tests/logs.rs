@@ -74,11 +74,24 @@ journal.settimeout(30)
 ours, stream = socket.socketpair()
 stat = os.fstat(stream.fileno())
 environment = dict(os.environ, JOURNAL_STREAM=f"{stat.st_dev}:{stat.st_ino}")
+
+def lines(entry):
+    """NAME=value; where a value may have line ends, the entry has its length before it."""
+    while entry:
+        name, end, rest = entry.partition(b"\n")
+        if b"=" in name:
+            yield name
+        else:
+            length = int.from_bytes(rest[:8], "little")
+            yield name + b"=" + rest[8:8 + length]
+            rest = rest[9 + length:]
+        entry = rest
+
 process = subprocess.run(sys.argv[1:], stderr=stream, env=environment)
 journal.setblocking(False)
 try:
     while True:
-        sys.stdout.buffer.write(journal.recv(65536) + b"\n--\n")
+        sys.stdout.buffer.write(b"\n".join(lines(journal.recv(65536))) + b"\n--\n")
 except BlockingIOError:
     pass
 stream.close()

@@ -84,6 +84,7 @@ async fn accept(listener: tokio::net::TcpListener, source: Arc<Source>) {
             let answered = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(PATIENCE)
+                .half_close(true)
                 .serve_connection(
                     TokioIo::new(stream),
                     service_fn(|request| {

@@ -171,5 +171,4 @@ fn emblems_show_it() {
         String::from_utf8(output.stdout).unwrap(),
         "emblem-default\nemblem-important\nNone\n"
     );
-    rig.unmount();
 }
