@@ -7,7 +7,6 @@ use fuser::Request;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::ATTRIBUTES;
 use super::fs::{OutboxFs, Result};
 use super::nodes::NodeId;
 use super::resolve::proc_path;
@@ -30,11 +29,6 @@ impl OutboxFs {
         let node = self.reference(id)?;
         let path = proc_path(&node);
         read_growing(|buffer| rustix::fs::getxattr(&path, name, buffer))
-    }
-
-    fn virtual_xattr(&self, id: NodeId, name: &OsStr) -> Option<Vec<u8>> {
-        let name = name.to_str().filter(|name| name.starts_with(ATTRIBUTES))?;
-        self.files.attribute(&self.backing.nodes.path(id)?, name)
     }
 
     pub fn xattr_names(&self, req: &Request, id: NodeId) -> Result<Vec<u8>> {
