@@ -50,6 +50,8 @@ pub enum Request {
     Restore { path: String },
     /// Deliver nothing from now on, or go on.
     Pause { paused: bool },
+    /// Let go who waits for deliveries by reading `.upload/wait`: the mount is about to be taken away.
+    LetGo,
     /// How far is it? The answer is a snapshot.
     Status,
 }
@@ -128,10 +130,13 @@ struct Shared {
     place: Place,
     suspects: Suspects,
     status: Arc<Source>,
+    let_go: Box<dyn Fn() + Send + Sync>,
     connections: AtomicUsize,
 }
 
 impl Server {
+    /// `let_go` lets go who reads `.upload/wait`.
+    ///
     /// The caller holds the lock on the journal: a socket that is there already belongs to nobody.
     pub fn start(
         journal: Journal,
@@ -139,6 +144,7 @@ impl Server {
         place: Place,
         suspects: Suspects,
         status: Arc<Source>,
+        let_go: Box<dyn Fn() + Send + Sync>,
     ) -> io::Result<Self> {
         let socket = socket_of(journal.path());
         match std::fs::remove_file(&socket) {
@@ -154,6 +160,7 @@ impl Server {
             place,
             suspects,
             status,
+            let_go,
             connections: AtomicUsize::new(0),
         });
         let thread = std::thread::Builder::new()
@@ -234,6 +241,10 @@ fn act(request: &Request, shared: &Shared) -> Result<u64, String> {
         Request::Scan { path } => scan(path, shared),
         Request::Retry { path } => parse(path).and_then(|path| journal.retry(&path)),
         Request::Pause { paused } => journal.pause(*paused).map(|()| 0),
+        Request::LetGo => {
+            (shared.let_go)();
+            Ok(0)
+        }
         Request::Status => Ok(0),
         Request::Accept { path } => {
             parse(path).and_then(|path| suspect::accept(journal, &suspects.backing, &path))

@@ -6,7 +6,9 @@
 //! folders to the scan).
 
 pub(crate) mod lock;
+mod metrics_server;
 pub(crate) mod probe;
+mod upload_dir;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,14 +23,16 @@ use crate::config::MountSettings;
 use crate::control;
 use crate::delivery::{self, Delivery, Drained};
 use crate::journal::{self, Journal, View};
-use crate::mount::{self, Mount, VirtualFiles};
+use crate::mount::{self, Mount};
 use crate::notify::Notifier;
 use crate::path::RelPath;
-use crate::remote::{self, Artifact, Capabilities, Remote};
+use crate::remote::{self, Capabilities};
 use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
 use lock::Lock;
+use metrics_server::MetricsServer;
+use upload_dir::UploadDir;
 
 /// Draining ends when nothing at all has arrived for this long: a remote that is away must not keep
 /// a machine from shutting down. The next mount goes on.
@@ -47,6 +51,8 @@ pub struct Ready {
     /// Where files and rows go, for people; no secrets.
     pub remote: String,
     pub rows: Option<String>,
+    /// Where metrics are served.
+    pub metrics: Option<String>,
     /// Whether the kernel reads and writes the backing files by itself.
     pub passthrough: bool,
     /// What does not keep the mount from working and should be known; sentences.
@@ -88,6 +94,10 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     refuse_vanished(settings, &directory)?;
     let mut places = runtime.block_on(probe::open_and_probe(settings))?;
     lock.take_journal(settings)?;
+    let metrics = settings
+        .metrics_listen
+        .map(MetricsServer::bind)
+        .transpose()?;
     let elsewhere = probe::other_remote(settings);
     let (device, inode) = identity(&directory)?;
     let journal = Journal::open(journal::Options {
@@ -143,17 +153,27 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     scan.handle()
         .tree(RelPath::root(), Some(since))
         .map_err(failed)?;
-    let status = Arc::new(Status::new(settings, &journal, &delivery, &scan, &places)?);
+    let status = Arc::new(source(settings, &journal, &delivery, &scan, &places)?);
+    if let Some(metrics) = &metrics {
+        metrics.serve(runtime.handle(), status.clone())?;
+    }
+    let upload_dir = UploadDir {
+        source: status.clone(),
+        journal: journal.clone(),
+        remote: places.remote.clone(),
+        runtime: runtime.handle().clone(),
+        lists: Arc::default(),
+    };
     let mount = mount::mount(
         duplicate(&directory)?,
         &settings.mountpoint,
         journal.clone(),
-        status.clone(),
+        Arc::new(upload_dir),
         scan_anew(scan.handle())?,
         &mount_options(settings),
     )
     .map_err(failed)?;
-    status.0.mounted(mount.passthrough());
+    status.mounted(mount.passthrough());
     journal.mounted().map_err(failed)?;
     tracing::info!(directory = %settings.directory.display(), mountpoint = %settings.mountpoint.display(),
         passthrough = mount.passthrough(), "mounted");
@@ -163,6 +183,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     ready(Ready {
         remote: places.remote.describe(),
         rows: places.rows.as_ref().map(|rows| rows.describe()),
+        metrics: metrics.as_ref().map(|metrics| metrics.url()),
         passthrough: mount.passthrough(),
         warnings: places.warnings,
     });
@@ -171,7 +192,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         true => control::Place::Covered,
         false => control::Place::Beside,
     };
-    let renewer = mount.renewer();
+    let (renewer, unmounter) = (mount.renewer(), mount.unmounter());
     let suspects = control::Suspects {
         backing: duplicate(&directory)?,
         remote: Some(places.remote.clone()),
@@ -183,7 +204,8 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         scan.handle(),
         place,
         suspects,
-        status.0.clone(),
+        status.clone(),
+        Box::new(move || unmounter.release_waiting()),
     );
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; 'outboxfs push' and 'retry' cannot ask this daemon");
@@ -434,6 +456,8 @@ fn mount_options(settings: &MountSettings) -> mount::Options {
         source: settings.source.clone(),
         restrictions: settings.restrictions.clone(),
         device: settings.device.clone(),
+        show_upload_dir: settings.show_upload_dir,
+        list_xattrs: settings.list_xattrs,
         ..mount::Options::default()
     }
 }
@@ -453,57 +477,23 @@ fn forward_signals(sender: Sender<Event>) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// The files of `.upload`, and where readers find what is delivered.
-struct Status(Arc<Source>, Arc<dyn Remote>);
-
-impl Status {
-    fn new(
-        settings: &MountSettings,
-        journal: &Journal,
-        delivery: &Delivery,
-        scan: &Scan,
-        places: &probe::Places,
-    ) -> Result<Self, DaemonError> {
-        let fixed = Snapshot {
-            directory: settings.directory.display().to_string(),
-            mountpoint: Some(settings.mountpoint.display().to_string()),
-            pid: Some(std::process::id()),
-            flush: settings.flush,
-            journal: settings.journal.display().to_string(),
-            remote: places.remote.describe(),
-            rows: places.rows.as_ref().map(|rows| rows.describe()),
-            ..Snapshot::default()
-        };
-        let source = Source::new(journal, delivery.progress(), scan.looked_at(), fixed);
-        Ok(Self(
-            Arc::new(source.map_err(failed)?),
-            places.remote.clone(),
-        ))
-    }
-}
-
-impl VirtualFiles for Status {
-    fn names(&self) -> &'static [&'static str] {
-        Source::FILES
-    }
-
-    fn attribute(&self, path: &RelPath, name: &str) -> Option<Vec<u8>> {
-        let artifact = match name {
-            "user.outboxfs.url" => Artifact::Original,
-            "user.outboxfs.thumbnail-url" => Artifact::Thumbnail,
-            _ => return None,
-        };
-        let file = self.0.delivered(path).ok()??;
-        let is_there = artifact == Artifact::Original || file.thumbnail;
-        let url = file.proof.url(self.1.as_ref(), artifact, path);
-        url.filter(|_| is_there).map(String::into_bytes)
-    }
-
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        match self.0.read(name) {
-            Ok(content) => content.map(String::into_bytes),
-            // Somebody is looking at the status: here is what is wrong.
-            Err(error) => Some(format!("{error}\n").into_bytes()),
-        }
-    }
+/// What status reads.
+fn source(
+    settings: &MountSettings,
+    journal: &Journal,
+    delivery: &Delivery,
+    scan: &Scan,
+    places: &probe::Places,
+) -> Result<Source, DaemonError> {
+    let fixed = Snapshot {
+        directory: settings.directory.display().to_string(),
+        mountpoint: Some(settings.mountpoint.display().to_string()),
+        pid: Some(std::process::id()),
+        flush: settings.flush,
+        journal: settings.journal.display().to_string(),
+        remote: places.remote.describe(),
+        rows: places.rows.as_ref().map(|rows| rows.describe()),
+        ..Snapshot::default()
+    };
+    Source::new(journal, delivery.progress(), scan.looked_at(), fixed).map_err(failed)
 }

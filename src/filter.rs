@@ -15,6 +15,8 @@ use crate::path::RelPath;
 
 /// The file in a folder whose rules hold from that folder on.
 pub const IGNORE_FILE: &[u8] = b".outboxignore";
+/// Reserved in every directory: what has this name below a mount is hidden by it.
+pub const RESERVED: &[u8] = b".upload";
 /// Rules in it beyond this are not read, bytes.
 const LONGEST_RULES: u64 = 1 << 20;
 
@@ -59,8 +61,11 @@ impl Filter {
         self.include.is_none() && self.exclude.is_empty() && self.max_size.is_none()
     }
 
-    /// Whether a file or folder is left out by the globs.
+    /// Whether a file or folder is left out by the globs, or has the name that mounts hide.
     pub fn leaves_out(&self, path: &RelPath, is_folder: bool) -> bool {
+        if path.name() == RESERVED {
+            return true;
+        }
         if self.exclude.matched(path.as_path(), is_folder).is_ignore() {
             return true;
         }

@@ -53,6 +53,12 @@ impl RelPath {
         }
     }
 
+    /// This path as seen from `folder`, which it is within.
+    pub fn below(&self, folder: &RelPath) -> Self {
+        let rest = self.0.strip_prefix(&*folder.0).unwrap_or(&self.0);
+        Self(rest.strip_prefix(b"/").unwrap_or(rest).into())
+    }
+
     /// This directory's entry `name`, which is one component as the kernel hands it over.
     pub fn join(&self, name: &[u8]) -> Self {
         debug_assert!(!name.is_empty() && !name.contains(&b'/') && name != b"." && name != b"..");

@@ -22,7 +22,8 @@ fn the_status_directory_is_there_and_not_listed() {
         assert!(names(&m.root).is_empty());
         let status = m.path(".upload/status");
         assert_eq!(fs::read(&status).unwrap(), b"all is well\n");
-        assert_eq!(names(&m.path(".upload")), HashSet::from(["status".into()]));
+        let all = HashSet::from(["status".into(), "files".into()]);
+        assert_eq!(names(&m.path(".upload")), all);
         let refused = |result: std::io::Result<()>| result.unwrap_err().kind();
         let denied = ErrorKind::PermissionDenied;
         assert_eq!(refused(fs::write(&status, b"x")), denied);
@@ -33,7 +34,22 @@ fn the_status_directory_is_there_and_not_listed() {
             refused(fs::rename(m.path(".upload"), m.path("other"))),
             denied
         );
-        fs::create_dir_all(m.path("d/.upload")).unwrap();
+        fs::create_dir(m.path("d")).unwrap();
+        assert!(names(&m.path("d")).is_empty());
+        assert_eq!(names(&m.path("d/.upload")), all);
+        assert_eq!(
+            refused(fs::create_dir(m.path("d/.upload"))),
+            ErrorKind::AlreadyExists
+        );
+        assert_eq!(refused(fs::create_dir(m.path(".upload/.upload"))), denied);
+        // It goes where its directory goes, and with it.
+        fs::rename(m.path("d"), m.path("e")).unwrap();
+        assert_eq!(
+            fs::read(m.path("e/.upload/status")).unwrap(),
+            b"all is well\n"
+        );
+        fs::remove_dir(m.path("e")).unwrap();
+        fs::create_dir(m.path("d")).unwrap();
         assert!(
             fs::read_dir(&m.below)
                 .unwrap()

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use outboxfs::config::Settings;
+use outboxfs::config::ConfigFile;
 use outboxfs::derive::stats::{self, StatsRules};
 use outboxfs::filter::Ignores;
 use outboxfs::glob::Globs;
@@ -110,7 +110,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("outboxfs.toml");
         fs::write(&file, text).unwrap();
-        if let Err(why) = Settings::from_file(&file) {
+        if let Err(why) = ConfigFile::read(&file).and_then(|file| file.settings(None)) {
             prop_assert!(is_a_sentence(&why.to_string()), "{}", why);
         }
     }
@@ -300,6 +300,9 @@ fn row(folder: &str) -> FolderRow {
             height: None,
             hash: "00".into(),
             delivered_at: 1,
+            etag: None,
+            object_id: None,
+            object_version: None,
         }],
         other_files: Vec::new(),
         files: 1,

@@ -88,7 +88,7 @@ enum Command {
     Resume(pause::ResumeArgs),
     Verify(Box<verify::VerifyArgs>),
     Check(Box<check::CheckArgs>),
-    Init(init::InitArgs),
+    Init(Box<init::InitArgs>),
     Config(Box<config::ConfigArgs>),
     #[command(hide = true)]
     Prepare(Box<prepare::PrepareArgs>),
@@ -131,7 +131,7 @@ pub fn run() -> ExitCode {
         Command::Resume(args) => pause::resume(args),
         Command::Verify(args) => verify::run(*args),
         Command::Check(args) => check::run(*args),
-        Command::Init(args) => init::run(args),
+        Command::Init(args) => init::run(*args),
         Command::Config(args) => config::run(*args, &matches),
         Command::Prepare(args) => prepare::run(*args),
         Command::Decode(args) => decode::run(args),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::background::{Child, Reporter, Side, Word, detach};
 use super::given::Given;
 use super::{Error, FAILED, complain, helper, left, log, preflight, say, service};
-use crate::config::{self, MountSettings, Places};
+use crate::config::{self, LogFormat, MountSettings, Places};
 use crate::daemon::{self, Ready};
 use crate::mount::Restriction;
 use crate::status::Snapshot;
@@ -66,6 +66,7 @@ pub struct MountArgs {
 
 pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
     let found = args.given.at(&args.directory)?;
+    let log_format = found.settings.log_format;
     let places = Places::from_env()?;
     let configured = found.mount.and_then(|mount| mount.mountpoint);
     let mountpoint = args.mountpoint.or(configured);
@@ -85,17 +86,20 @@ pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
         preflight::fuse()?;
     }
     if args.foreground {
-        return in_foreground(&settings);
+        return in_foreground(&settings, log_format);
     }
     match detach() {
         Ok(Side::Parent(child)) => await_ready(child, &settings),
-        Ok(Side::Child(reporter)) => in_background(&settings, reporter),
+        Ok(Side::Child(reporter)) => in_background(&settings, log_format, reporter),
         Err(error) => Err(Error::Failed(format!("cannot start the daemon: {error}"))),
     }
 }
 
-fn in_foreground(settings: &MountSettings) -> Result<ExitCode, Error> {
-    log::to_stderr();
+fn in_foreground(
+    settings: &MountSettings,
+    log_format: Option<LogFormat>,
+) -> Result<ExitCode, Error> {
+    log::to_stderr(log_format);
     let ready = |ready: Ready| {
         announce(settings, std::process::id(), &ready);
         service::ready(settings);
@@ -116,8 +120,12 @@ fn outcome(snapshot: &Snapshot) -> ExitCode {
 }
 
 /// The child's life: nobody reads what it prints, so it tells the parent and logs.
-fn in_background(settings: &MountSettings, reporter: Reporter) -> Result<ExitCode, Error> {
-    let daemon_log = log::to_file();
+fn in_background(
+    settings: &MountSettings,
+    log_format: Option<LogFormat>,
+    reporter: Reporter,
+) -> Result<ExitCode, Error> {
+    let daemon_log = log::to_file(log_format);
     let log_file = settings.log_file();
     if settings.state_dir().is_dir() {
         // Mounted before: a refusal is worth a line where people look for it.
@@ -186,6 +194,9 @@ fn announce(settings: &MountSettings, pid: u32, ready: &Ready) {
         text += &format!("rows     {rows}\n");
     }
     text += &format!("journal  {}\n", settings.journal.display());
+    if let Some(metrics) = &ready.metrics {
+        text += &format!("metrics  {metrics}\n");
+    }
     say(&text);
     let warnings = ready.warnings.iter().cloned();
     for warning in warnings.chain(helper::register(settings)) {

@@ -54,6 +54,9 @@ Exit codes:
 #[command(mut_arg("flush", |arg| arg.hide(true)))]
 #[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
 #[command(mut_arg("allow_other", |arg| arg.hide(true)))]
+#[command(mut_arg("show_upload_dir", |arg| arg.hide(true)))]
+#[command(mut_arg("list_xattrs", |arg| arg.hide(true)))]
+#[command(mut_arg("metrics_listen", |arg| arg.hide(true)))]
 pub struct PushArgs {
     /// A directory, or a folder or file in one that was pushed or mounted before.
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::AnyPath)]
@@ -115,7 +118,7 @@ pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
         let settings = resolve(settings, &tree)?;
         return dry_run::run(&tree, &settings, remote.as_ref(), args.json);
     }
-    log::for_command(args.debug, args.log_file.as_deref())?;
+    log::for_command(args.debug, args.log_file.as_deref(), settings.log_format)?;
     if let Some(journal) = tree
         .journal
         .clone()

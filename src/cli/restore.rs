@@ -40,6 +40,10 @@ Exit codes:
 #[command(mut_arg("flush", |arg| arg.hide(true)))]
 #[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
 #[command(mut_arg("allow_other", |arg| arg.hide(true)))]
+#[command(mut_arg("show_upload_dir", |arg| arg.hide(true)))]
+#[command(mut_arg("list_xattrs", |arg| arg.hide(true)))]
+#[command(mut_arg("metrics_listen", |arg| arg.hide(true)))]
+#[command(mut_arg("log_format", |arg| arg.hide(true)))]
 pub struct RestoreArgs {
     /// Files and folders; of folders, all below them.
     #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::AnyPath)]

@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::given::place;
 use super::mounts::{Mounts, is_dead, real_path};
 use super::{Error, FAILED, complain, holders, left, preflight, say};
+use crate::control::{self, Request};
 use crate::journal::View;
 use crate::status::collect::fill_from_journal;
 use crate::status::{Snapshot, one_line};
@@ -154,6 +155,8 @@ fn detach_mount(mountpoint: &Path, daemon: &Snapshot) -> Result<(), Error> {
         match try_unmount(mountpoint) {
             Ok(()) => return Ok(()),
             Err(Unmount::Busy) if tried < BUSY_TRIES => {
+                // Who waits for deliveries keeps it busy, and need not: this waits for them too.
+                let _ = control::ask(Path::new(&daemon.journal), &Request::LetGo);
                 tried += 1;
                 std::thread::sleep(BUSY_PAUSE);
             }

@@ -54,6 +54,10 @@ Exit codes:
 #[command(mut_arg("flush", |arg| arg.hide(true)))]
 #[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
 #[command(mut_arg("allow_other", |arg| arg.hide(true)))]
+#[command(mut_arg("show_upload_dir", |arg| arg.hide(true)))]
+#[command(mut_arg("list_xattrs", |arg| arg.hide(true)))]
+#[command(mut_arg("metrics_listen", |arg| arg.hide(true)))]
+#[command(mut_arg("log_format", |arg| arg.hide(true)))]
 pub struct VerifyArgs {
     /// A directory that was mounted or pushed, or a folder or file in it.
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::AnyPath)]

@@ -7,6 +7,8 @@ mod bounded;
 mod bytes;
 mod file;
 mod hours;
+mod log_format;
+mod metrics_address;
 mod option;
 mod pictures;
 mod places;
@@ -19,6 +21,8 @@ pub use bounded::{BatchSize, MaxPixels, MaxRetries, SettleMs, TpsLimit, Workers}
 pub use bytes::Bytes;
 pub use file::{ConfigFile, NamedMount, Written};
 pub use hours::Hours;
+pub use log_format::LogFormat;
+pub use metrics_address::MetricsAddress;
 pub use option::{Described, described};
 pub use places::Places;
 pub use resolve::{MountSettings, resolve};

@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::{
-    Bytes, ConfigError, Hours, MaxRetries, Places, RemoteUrl, RowsUrl, Settings, SettleMs, Span,
-    Workers, pictures,
+    Bytes, ConfigError, Hours, MaxRetries, MetricsAddress, Places, RemoteUrl, RowsUrl, Settings,
+    SettleMs, Span, Workers, pictures,
 };
 use crate::beneath::Links;
 use crate::delivery::SpreadLimits;
@@ -92,6 +93,11 @@ pub struct MountSettings {
     /// Whether the kernel may read and write the backing files by itself, where it can.
     pub passthrough: bool,
     pub allow_other: bool,
+    /// Whether `.upload` is listed in the root, and what files say of themselves among their attributes.
+    pub show_upload_dir: bool,
+    pub list_xattrs: bool,
+    /// Where metrics are served.
+    pub metrics_listen: Option<SocketAddr>,
     /// Who is told of batches and failures.
     pub hooks: Hooks,
     /// Whether umount(8) waits for the end of delivery.
@@ -237,6 +243,9 @@ pub fn resolve(
         priority: Globs::new(&settings.priority.unwrap_or_default()).map_err(ConfigError)?,
         passthrough: !settings.no_passthrough.unwrap_or(false),
         allow_other: settings.allow_other.unwrap_or(false),
+        show_upload_dir: settings.show_upload_dir.unwrap_or(false),
+        list_xattrs: settings.list_xattrs.unwrap_or(false),
+        metrics_listen: settings.metrics_listen.map(MetricsAddress::get),
         hooks: Hooks {
             on_batch: settings.on_batch,
             on_failure: settings.on_failure,

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::derive::thumbnail;
 
 use super::{
-    BatchSize, Bytes, Hours, MaxPixels, MaxRetries, RemoteUrl, RowsUrl, SettleMs, Span, TpsLimit,
-    Workers,
+    BatchSize, Bytes, Hours, LogFormat, MaxPixels, MaxRetries, MetricsAddress, RemoteUrl, RowsUrl,
+    SettleMs, Span, TpsLimit, Workers,
 };
 
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
@@ -404,6 +404,56 @@ pub struct Settings {
         hide_possible_values = true
     )]
     pub allow_other: Option<bool>,
+
+    /// List .upload in the mount's root; it is there anyway.
+    #[arg(
+        long,
+        env = "OUTBOXFS_SHOW_UPLOAD_DIR",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub show_upload_dir: Option<bool>,
+
+    /// List what files say of themselves (user.upload.*) among their extended attributes, so that
+    /// getfattr -d shows it; cp -a and rsync -X would copy it then.
+    #[arg(
+        long,
+        env = "OUTBOXFS_LIST_XATTRS",
+        hide_env = true,
+        value_name = "BOOL",
+        value_parser = BoolishValueParser::new(),
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub list_xattrs: Option<bool>,
+
+    /// Serve what .upload/metrics says at http://ADDRESS/metrics, a loopback address:
+    /// 127.0.0.1:9469.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "OUTBOXFS_METRICS_LISTEN",
+        hide_env = true
+    )]
+    pub metrics_listen: Option<MetricsAddress>,
+
+    /// How log lines are written: text or json. [default: text; fields of the journal where
+    /// standard error is systemd's]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "OUTBOXFS_LOG_FORMAT",
+        hide_env = true,
+        hide_possible_values = true
+    )]
+    pub log_format: Option<LogFormat>,
 }
 
 impl Settings {

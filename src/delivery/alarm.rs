@@ -1,39 +1,70 @@
 //! Waking the claimers when there may be something to claim.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::{Notify, watch};
 
 use super::{Context, until};
 
-/// One bell for each claimer. A bell that rings while its claimer is busy is heard afterwards.
+/// A bell that rings while its claimer is busy is heard afterwards.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Notify,
+    /// It rang for something that is due now.
+    now: AtomicBool,
+}
+
+impl Bell {
+    /// Returns once it rings.
+    pub(super) async fn rung(&self) {
+        self.rung.notified().await;
+    }
+}
+
+/// One bell for each claimer.
 #[derive(Default)]
 pub(super) struct Alarms {
-    pub small: Notify,
-    pub large: Notify,
-    pub rows: Notify,
-    pub deletions: Notify,
-    pub uploads: Notify,
+    pub small: Bell,
+    pub large: Bell,
+    pub rows: Bell,
+    pub deletions: Bell,
+    pub uploads: Bell,
     /// Draining: nothing settles any more.
     hurried: watch::Sender<bool>,
+    /// Counts how often something was made due that waited.
+    due_now: watch::Sender<u64>,
 }
 
 impl Alarms {
     /// The journal has new work.
     pub(super) fn ring(&self) {
-        let bells = [
+        for bell in self.bells() {
+            bell.rung.notify_one();
+        }
+    }
+
+    fn bells(&self) -> [&Bell; 5] {
+        [
             &self.small,
             &self.large,
             &self.rows,
             &self.deletions,
             &self.uploads,
-        ];
-        for bell in bells {
-            bell.notify_one();
-        }
+        ]
     }
 
     /// From now on new work is due at once.
     pub(super) fn hurry(&self) {
         self.hurried.send_replace(true);
+        self.ring();
+    }
+
+    /// What waited is due now.
+    pub(super) fn ring_now(&self) {
+        for bell in self.bells() {
+            bell.now.store(true, Ordering::Release);
+        }
+        self.due_now.send_modify(|times| *times += 1);
         self.ring();
     }
 
@@ -47,19 +78,24 @@ impl Alarms {
 impl Context {
     /// Sleeps until there may be something due: at `next_due`, or a settle time after new work.
     /// False when it is time to stop.
-    pub(super) async fn wait_for_work(&self, bell: &Notify, next_due: Option<i64>) -> bool {
+    pub(super) async fn wait_for_work(&self, bell: &Bell, next_due: Option<i64>) -> bool {
         let due = async {
             match next_due {
                 Some(due) => tokio::time::sleep(until(due)).await,
                 None => std::future::pending().await,
             }
         };
+        let mut due_now = self.alarms.due_now.subscribe();
         let changed = async {
-            bell.notified().await;
+            bell.rung().await;
+            if bell.now.swap(false, Ordering::AcqRel) {
+                return;
+            }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(self.options.settle) => {}
                 () = self.alarms.hurried() => {}
+                _ = due_now.changed() => {}
             }
         };
         let mut stop = self.stop.clone();

@@ -32,6 +32,19 @@ impl Histogram {
         self.sum += took;
     }
 
+    /// How many took no longer than a whole power of two of microseconds.
+    pub(super) fn up_to(&self, power: usize) -> u64 {
+        self.buckets[..power * STEPS].iter().sum()
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn sum(&self) -> Duration {
+        self.sum
+    }
+
     /// `None` if there is nothing yet.
     pub(super) fn mean(&self) -> Option<Duration> {
         (self.count > 0).then(|| self.sum.div_f64(self.count as f64))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::blocking::blocking;
 use super::gate::{Gate, Held, Place};
@@ -55,7 +56,9 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
         for (claim, place) in claimed.claims.drain(..).zip(places) {
             let (context, outcomes) = (context.clone(), outcomes.clone());
             let seat = seats.next();
-            tokio::spawn(async move {
+            // What is logged in detail on the way says which file it was about.
+            let span = tracing::debug_span!("delivery", path = %claim.path, version = claim.version, attempt = claim.attempts + 1);
+            let task = async move {
                 let place = Held::new(place);
                 let settlement = deliver(&context, claim, &place).await;
                 drop((place, seat));
@@ -63,7 +66,8 @@ pub(super) async fn run(context: Arc<Context>, lane: Lane, outcomes: mpsc::Sende
                     // The settler ends after all senders; only a stopped runtime closes it.
                     let _ = outcomes.send(settlement).await;
                 }
-            });
+            };
+            tokio::spawn(task.instrument(span));
         }
     }
 }
@@ -102,6 +106,12 @@ async fn deliver(context: &Arc<Context>, claim: FileClaim, place: &Held) -> Opti
     if gone && !settle_if_gone(context, &claim).await {
         // It came back, or its rename was not yet in the journal, or that could not be written.
         outcome = FileOutcome::Released { due: now_ms() };
+    }
+    if matches!(
+        outcome,
+        FileOutcome::Failed { .. } | FileOutcome::Retry { .. }
+    ) {
+        context.progress.failed();
     }
     if let Some(observer) = &context.options.observer {
         (observer.0)(&claim, &outcome, started.elapsed());

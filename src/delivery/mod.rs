@@ -63,7 +63,7 @@ pub use backoff::Backoff;
 pub use drain::Drained;
 pub(crate) use open::stat_file;
 use parking_lot::Mutex;
-pub use progress::{Progress, Took};
+pub use progress::{Counters, Progress, Took};
 pub use spread::Limits as SpreadLimits;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -73,7 +73,7 @@ use crate::config::Hours;
 use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
 use crate::glob::Globs;
-use crate::journal::{FileClaim, FileOutcome, Journal, JournalError, Lane, View};
+use crate::journal::{Due, FileClaim, FileOutcome, Journal, JournalError, Lane, View};
 use crate::path::RelPath;
 use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
@@ -230,9 +230,12 @@ impl Delivery {
         }
         // The journal outlives the tasks; it must not keep them alive.
         let waker = Arc::downgrade(&context);
-        journal.on_work(move || {
+        journal.on_work(move |due| {
             if let Some(context) = waker.upgrade() {
-                context.alarms.ring();
+                match due {
+                    Due::WhenSettled => context.alarms.ring(),
+                    Due::Now => context.alarms.ring_now(),
+                }
             }
         });
         Ok(Self {

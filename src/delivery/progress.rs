@@ -11,6 +11,9 @@ use crate::path::RelPath;
 use crate::remote::Sent;
 use crate::status::{Uploading, one_line};
 
+/// Of microseconds, two to the power of which counters tell: from a millisecond to a minute.
+const POWERS: [usize; 9] = [10, 12, 14, 16, 18, 20, 22, 24, 26];
+
 /// Rates are means over this long.
 const WINDOW: Duration = Duration::from_secs(10);
 /// Files that are remembered to have arrived.
@@ -29,6 +32,8 @@ struct State {
     took: Histogram,
     arrived_files: u64,
     recent: VecDeque<(RelPath, Option<String>)>,
+    arrived_bytes: u64,
+    failures: u64,
     remote_error: Option<String>,
     rows_error: Option<String>,
     waits_for: Option<String>,
@@ -47,6 +52,19 @@ struct Arrivals {
     files: u64,
     pictures: u64,
     bytes: u64,
+}
+
+/// What has come to pass since the start.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counters {
+    /// That have arrived.
+    pub files: u64,
+    pub bytes: u64,
+    /// Attempts that have failed.
+    pub failures: u64,
+    /// So many seconds, and how many files took no longer.
+    pub took: Vec<(f64, u64)>,
+    pub took_altogether: Duration,
 }
 
 /// Bytes, files and pictures among them a second over the last seconds.
@@ -110,12 +128,15 @@ impl Progress {
         state.recent.push_back((path.clone(), url));
     }
 
-    /// `.upload/recent`, the newest last: `path<TAB>url<NEWLINE>`, control characters escaped.
-    pub fn recent(&self) -> String {
+    /// `.upload/recent` of a folder, the newest last: `path<TAB>url<NEWLINE>`, control characters escaped.
+    pub fn recent(&self, folder: &RelPath) -> String {
         let state = self.0.lock();
-        let lines = state.recent.iter().map(|(path, url)| {
+        let recent = state.recent.iter();
+        let below = recent.filter(|(path, _)| path.is_within(folder));
+        let lines = below.map(|(path, url)| {
             let url = url.as_deref().unwrap_or_default();
-            format!("{}\t{}\n", one_line(&path.to_string()), one_line(url))
+            let path = path.below(folder).to_string();
+            format!("{}\t{}\n", one_line(&path), one_line(url))
         });
         lines.collect()
     }
@@ -124,6 +145,7 @@ impl Progress {
         let now = Instant::now();
         let mut state = self.0.lock();
         state.arrived_files += 1;
+        state.arrived_bytes += bytes;
         state.took.add(took);
         let is_this_second = |(at, _): &(Instant, Arrivals)| now - *at < Duration::from_secs(1);
         if !state.seconds.back().is_some_and(is_this_second) {
@@ -140,6 +162,26 @@ impl Progress {
             .is_some_and(|(at, _)| now - *at > WINDOW)
         {
             state.seconds.pop_front();
+        }
+    }
+
+    /// An attempt has failed.
+    pub(super) fn failed(&self) {
+        self.0.lock().failures += 1;
+    }
+
+    pub fn counters(&self) -> Counters {
+        let state = self.0.lock();
+        let bounds = POWERS.map(|power| {
+            let longest = (power as f64).exp2() / 1e6;
+            (longest, state.took.up_to(power))
+        });
+        Counters {
+            files: state.took.count(),
+            bytes: state.arrived_bytes,
+            failures: state.failures,
+            took: bounds.to_vec(),
+            took_altogether: state.took.sum(),
         }
     }
 
@@ -177,10 +219,16 @@ impl Progress {
 
     /// The files on their way, the longest first.
     pub fn uploading(&self) -> Vec<Uploading> {
+        self.uploading_below(&RelPath::root())
+    }
+
+    /// Those from a folder on down.
+    pub fn uploading_below(&self, folder: &RelPath) -> Vec<Uploading> {
         let state = self.0.lock();
         let mut uploading: Vec<Uploading> = state
             .uploading
             .values()
+            .filter(|file| file.path.is_within(folder))
             .map(|file| Uploading {
                 path: file.path.to_string(),
                 bytes: file.bytes,

@@ -146,7 +146,7 @@ pub(super) async fn run(context: Arc<Context>) {
             if failed {
                 tokio::time::sleep(PAUSE).await;
             } else {
-                context.alarms.uploads.notified().await;
+                context.alarms.uploads.rung().await;
             }
         };
         tokio::select! {

@@ -4,6 +4,7 @@
 //! One thread writes ([`writer`]), grouping what has come into one transaction; everybody else
 //! sends it work through [`Journal`], or reads through a connection of their own ([`View`]).
 
+mod about;
 mod apply;
 mod arrival;
 mod batch;
@@ -19,6 +20,7 @@ mod folders;
 mod found;
 mod gone_row;
 mod other_remote;
+mod pending;
 mod proof;
 mod queue;
 mod retry;
@@ -30,6 +32,7 @@ mod suspect;
 mod tally;
 mod totals;
 mod tree;
+mod troubles;
 mod upload;
 mod view;
 mod writer;
@@ -42,6 +45,7 @@ use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
+pub use about::{About, State};
 pub use batch::Batch;
 pub use by_hand::Hand;
 pub use change::{Change, Entry, FileStat};
@@ -49,6 +53,7 @@ pub use crowd::Crowd;
 pub use fault::Fault;
 pub use folders::FolderCounts;
 pub use gone_row::GoneRow;
+pub use pending::{Waiting, Walk};
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
 pub use rows::{FolderId, RowClaim, RowOutcome};
@@ -57,6 +62,7 @@ pub use stray::{Deletion, DeletionOutcome, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
 pub use totals::Totals;
+pub use troubles::Troubles;
 pub use upload::{Unfinished, UploadId, UploadPart};
 pub use view::{CopySource, DeliveredFile, Known, Meta, View};
 pub use writing::Writing;
@@ -72,6 +78,14 @@ pub enum Durability {
     Committed,
     /// Committed and synced: survives a power cut (`fsync`).
     Synced,
+}
+
+/// From when on new work is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// After the settle time.
+    WhenSettled,
+    Now,
 }
 
 /// A failure of the journal, a sentence for people.
@@ -256,7 +270,7 @@ impl Journal {
     }
 
     /// Called after each commit that made work: delivery's alarm clock. Set once.
-    pub fn on_work(&self, wake: impl Fn() + Send + Sync + 'static) {
+    pub fn on_work(&self, wake: impl Fn(Due) + Send + Sync + 'static) {
         self.0.writer.on_work(Box::new(wake));
     }
 
@@ -400,6 +414,14 @@ impl Journal {
         }
     }
 
+    /// Makes all due now that waits from `path` on: for its settle time, or for its next attempt.
+    pub fn flush(&self, path: &RelPath) -> Result<u64, JournalError> {
+        match self.ask_and_wait_for(Op::Flush(path.clone()), Durability::Committed)? {
+            Answer::Count(count) => Ok(count),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
     /// From now on nothing is claimed, also by later daemons, until this is called with `false`.
     pub fn pause(&self, paused: bool) -> Result<(), JournalError> {
         self.ask_and_wait(Op::Pause(paused))
@@ -519,6 +541,7 @@ enum Op {
     Scanned(ScannedFolder),
     EndScan(RelPath),
     Retry(RelPath),
+    Flush(RelPath),
     Pause(bool),
     Mounted,
     Ended,

@@ -31,10 +31,6 @@ pub struct Pending {
     pub suspect: u64,
 }
 
-/// The folders from `?1` on, itself included.
-const BELOW: &str = "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL \
-                     SELECT folder.id FROM folder JOIN below ON folder.parent_id = below.id) ";
-
 /// The columns of [`proved`].
 const PROVED: &str = "name, size, hash, thumbnail = 1, delivered = version AND hash IS NOT NULL, \
      delivered > 0, etag, object_id, object_version, url, thumbnail_url";
@@ -130,25 +126,24 @@ impl View {
         row.map(|row| proved(&folder, row)).transpose()
     }
 
-    /// What is not delivered of the file `path`, or from the folder `path` on. In time that grows with the number of
-    /// folders there.
+    /// What is not delivered of the file `path`, or from the folder `path` on.
     pub fn pending_below(&self, path: &RelPath) -> Result<Pending, JournalError> {
         let Some(id) = self.folder_id(path)? else {
             return self.pending_file(path);
         };
-        let sums = self
+        Ok(self
             .conn
-            .prepare_cached(&format!(
-                "{BELOW} SELECT coalesce(sum(state < 2), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0)
-                 FROM work WHERE folder_id IN below"
-            ))?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let (queued, failed, suspect): (i64, i64, i64) = sums;
-        Ok(Pending {
-            queued: queued as u64,
-            failed: failed as u64,
-            suspect: suspect as u64,
-        })
+            .prepare_cached(
+                "SELECT queued_files, failed_files, suspect_files FROM folder WHERE id = ?",
+            )?
+            .query_row([id], |row| {
+                let count = |column: usize| row.get::<_, i64>(column).map(i64::unsigned_abs);
+                Ok(Pending {
+                    queued: count(0)?,
+                    failed: count(1)?,
+                    suspect: count(2)?,
+                })
+            })?)
     }
 
     fn pending_file(&self, path: &RelPath) -> Result<Pending, JournalError> {

@@ -48,7 +48,7 @@ impl Store {
                 .prepare_cached(&format!(
                     "UPDATE {table} SET state = 0, due_at = ?2, attempts = 0, error = NULL, failed_at = NULL
                      WHERE error IS NOT NULL AND state IN (0, 2)
-                         AND (?1 = x'' OR path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || x'2f')"
+                         AND (?1 = x'' OR path = ?1 OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB))"
                 ))?
                 .execute(params![path.as_bytes(), now])?;
         }
@@ -56,6 +56,45 @@ impl Store {
             self.note_queued_in_batch()?;
         }
         Ok((files + rows + others) as u64)
+    }
+
+    /// See [`super::Journal::flush`]. Returns how many files that is.
+    pub(super) fn flush(&mut self, path: &RelPath) -> Result<u64, JournalError> {
+        let now = now_ms();
+        if let Some(id) = self.file_id(path)? {
+            let flushed = self
+                .conn
+                .prepare_cached(
+                    "UPDATE work SET due_at = ?2 WHERE file_id = ?1 AND state = 0 AND due_at > ?2",
+                )?
+                .execute([id, now])?;
+            return Ok(flushed as u64);
+        }
+        let Some(id) = self.folder_id(path)? else {
+            return Ok(0);
+        };
+        let files = self
+            .conn
+            .prepare_cached(&format!(
+                "{BELOW} UPDATE work SET due_at = ?2
+                 WHERE state = 0 AND due_at > ?2 AND (?1 = 1 OR folder_id IN below)"
+            ))?
+            .execute([id, now])?;
+        self.conn
+            .prepare_cached(&format!(
+                "{BELOW} UPDATE folder SET row_due = ?2
+                 WHERE row_state = 1 AND row_due > ?2 AND (?1 = 1 OR id IN below)"
+            ))?
+            .execute([id, now])?;
+        for table in ["stray", "gone_row"] {
+            self.conn
+                .prepare_cached(&format!(
+                    "UPDATE {table} SET due_at = ?2 WHERE state = 0 AND due_at > ?2
+                         AND (?1 = x'' OR path = ?1 OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB))"
+                ))?
+                .execute(params![path.as_bytes(), now])?;
+        }
+        Ok(files as u64)
     }
 
     fn retry_file(&mut self, id: i64, now: i64) -> Result<u64, JournalError> {

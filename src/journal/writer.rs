@@ -20,7 +20,7 @@ use rusqlite::Connection;
 
 use super::fault::Fault;
 use super::store::Store;
-use super::{Answer, Change, Durability, JournalError, Op, damage};
+use super::{Answer, Change, Due, Durability, JournalError, Op, damage};
 
 /// Requests that may wait for the writer before senders block.
 const BACKLOG: usize = 4096;
@@ -36,7 +36,7 @@ const LONGEST_LOG: i64 = 8192;
 const EXPANSION_STEP: usize = 256;
 
 type Done = Box<dyn FnOnce(Result<Answer, JournalError>) + Send>;
-type Wake = Box<dyn Fn() + Send + Sync>;
+type Wake = Box<dyn Fn(Due) + Send + Sync>;
 
 struct Request {
     op: Op,
@@ -254,6 +254,10 @@ impl Loop {
     fn commit(&mut self, group: Vec<Request>) -> bool {
         let renames = group.iter().any(|request| request.op.may_expand());
         let makes_work = group.iter().any(|request| request.op.makes_work());
+        let due = match group.iter().any(|request| request.op.makes_due()) {
+            true => Due::Now,
+            false => Due::WhenSettled,
+        };
         let synced = group
             .iter()
             .any(|request| request.durability == Durability::Synced);
@@ -282,7 +286,7 @@ impl Loop {
         self.waiting.fetch_sub(size, Ordering::AcqRel);
         self.checkpoint();
         if makes_work {
-            self.wake();
+            self.wake(due);
         }
         renames
     }
@@ -296,7 +300,7 @@ impl Loop {
             Ok(taken) => {
                 self.operations += taken;
                 self.checkpoint();
-                self.wake();
+                self.wake(Due::WhenSettled);
                 taken > 0
             }
             Err(error) => {
@@ -373,7 +377,7 @@ impl Loop {
         match expanded {
             Ok(0) => false,
             Ok(_) => {
-                self.wake();
+                self.wake(Due::WhenSettled);
                 true
             }
             Err(error) => {
@@ -399,14 +403,14 @@ impl Loop {
         drop(store);
         if ended {
             // What was left for the next one.
-            self.wake();
+            self.wake(Due::WhenSettled);
         }
         more
     }
 
-    fn wake(&self) {
+    fn wake(&self, due: Due) {
         if let Some(wake) = self.wake.get() {
-            wake();
+            wake(due);
         }
     }
 }
@@ -436,11 +440,24 @@ impl Op {
         )
     }
 
+    /// Whether it makes due at once what waited for a time, or for somebody's word.
+    fn makes_due(&self) -> bool {
+        matches!(
+            self,
+            Op::Hurry | Op::Retry(_) | Op::Flush(_) | Op::Pause(false)
+        )
+    }
+
     /// Whether it asks for more than that closed files are written down: that they are in the tables.
     fn needs_tables(&self) -> bool {
         match self {
             Op::Change(change) => !change.can_arrive(),
-            Op::Scanned(_) | Op::EndScan(_) | Op::Hurry | Op::Retry(_) | Op::Ended => true,
+            Op::Scanned(_)
+            | Op::EndScan(_)
+            | Op::Hurry
+            | Op::Retry(_)
+            | Op::Flush(_)
+            | Op::Ended => true,
             _ => false,
         }
     }
@@ -530,6 +547,7 @@ impl Store {
                 }
             }
             Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
+            Op::Flush(path) => return Ok(Answer::Count(self.flush(path)?)),
             Op::Pause(paused) => {
                 self.conn.execute("UPDATE meta SET paused = ?", [paused])?;
                 self.paused = *paused;

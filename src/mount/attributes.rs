@@ -10,13 +10,14 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::Kind;
 use super::attr;
 use super::content::{strip_set_id, truncate};
 use super::fs::{OutboxFs, Result, errno, journal_errno};
 use super::handles::{Handle, OpenFile};
 use super::nodes::{NodeId, ROOT};
 use super::resolve::proc_path;
-use super::upload_dir;
+use super::upload_dir::{self, Virtual};
 use crate::journal::{Change, Durability};
 
 /// What setattr is to change.
@@ -32,7 +33,8 @@ pub(super) struct NewAttributes {
 impl OutboxFs {
     pub fn attributes(&self, id: NodeId, fh: Option<u64>) -> Result<FileAttr> {
         if upload_dir::owns(id) {
-            return Ok(upload_dir::attr(id));
+            let node = self.numbers.get(id).ok_or(Errno::STALE)?;
+            return Ok(node.attr(&*self.files, id));
         }
         let stat = match fh.and_then(|fh| self.handles.get(fh)) {
             Some(Handle::File(file)) => attr::stat(&file.file, b"")?,
@@ -71,8 +73,10 @@ impl OutboxFs {
         let file = file.filter(|file| file.writable);
         // open(2) with O_TRUNC looks like truncate(2), and half of what it is about to be is no
         // content to deliver: where somebody writes, his close tells the journal.
-        let truncated_by_path =
-            new.size.is_some() && file.is_none() && !self.handles.has_writers(id);
+        let truncated_by_path = new.size.is_some()
+            && file.is_none()
+            && !upload_dir::owns(id)
+            && !self.handles.has_writers(id);
         let attr = self
             .apply(req, id, file.as_deref(), new)
             .and_then(|()| self.attributes(id, fh));
@@ -91,7 +95,15 @@ impl OutboxFs {
         new: NewAttributes,
     ) -> Result<()> {
         if upload_dir::owns(id) {
-            return Err(Errno::ACCESS);
+            // `>` truncates; there is nothing to truncate in a file that takes commands.
+            return match (&new, self.numbers.get(id)) {
+                (NewAttributes { size: Some(0), .. }, Some(Virtual::File(_, place)))
+                    if self.files.names()[place].1 == Kind::Control =>
+                {
+                    Ok(())
+                }
+                _ => Err(Errno::ACCESS),
+            };
         }
         if let Some(size) = new.size {
             self.truncate(req, id, file, size)?;

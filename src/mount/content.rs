@@ -6,14 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fuser::{BackingId, Request};
+use fuser::{BackingId, ReplyData, Request};
 use parking_lot::MutexGuard;
 use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::attr;
 use super::caller::{create_as, without_set_id_privilege};
-use super::fs::{Found, OutboxFs, Result, journal_errno};
+use super::fs::{Found, OutboxFs, Result, errno, journal_errno};
 use super::handles::{Handle, Io, OpenFile, OpenInode};
 use super::nodes::NodeId;
 use super::resolve::reopen;
@@ -114,16 +114,6 @@ impl OutboxFs {
         Ok((found, Opened::File { fh, file }))
     }
 
-    fn open_virtual(&self, id: NodeId, flags: i32) -> Result<Opened> {
-        if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
-            return Err(Errno::ACCESS);
-        }
-        let name = upload_dir::file_name(&*self.files, id).ok_or(Errno::NOENT)?;
-        let content = self.files.read(name).ok_or(Errno::NOENT)?;
-        let fh = self.handles.add(Handle::Virtual(content.into()));
-        Ok(Opened::Virtual(fh))
-    }
-
     fn add_file(
         &self,
         id: NodeId,
@@ -199,21 +189,21 @@ impl OutboxFs {
         journal_errno(receiver.recv().map_err(|_| Errno::IO)?)
     }
 
-    pub fn read(&self, fh: u64, offset: u64, size: u32, answer: impl FnOnce(Result<&[u8]>)) {
+    /// `reader` is the thread that reads, or 0 if it is not to be known.
+    pub fn read(&self, fh: u64, range: (u64, u32), reader: u32, reply: ReplyData) {
         match self.handles.get(fh) {
             Some(Handle::File(file)) => READ_BUFFER.with_borrow_mut(|buffer| {
-                let size = size as usize;
+                let (offset, size) = (range.0, range.1 as usize);
                 if buffer.len() < size {
                     buffer.resize(size, 0);
                 }
-                answer(read_at(&file, &mut buffer[..size], offset).map(|n| &buffer[..n]));
+                match read_at(&file, &mut buffer[..size], offset) {
+                    Ok(count) => reply.data(&buffer[..count]),
+                    Err(error) => reply.error(errno(error)),
+                }
             }),
-            Some(Handle::Virtual(content)) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let rest = content.get(start..).unwrap_or_default();
-                answer(Ok(&rest[..rest.len().min(size as usize)]));
-            }
-            _ => answer(Err(Errno::BADF)),
+            Some(Handle::Virtual(file)) => self.read_virtual(file, range, reader, reply),
+            _ => reply.error(errno(Errno::BADF)),
         }
     }
 

@@ -55,8 +55,12 @@ impl Folder {
     }
 
     /// Hands entries from `offset` on to `take` until that returns false (the entry is then kept
-    /// for the next call) or there are no more.
-    pub fn list(&self, offset: u64, mut take: impl FnMut(&DirEntry) -> bool) -> Result<(), Errno> {
+    /// for the next call) or there are no more. Whether there are none.
+    pub fn list(
+        &self,
+        offset: u64,
+        mut take: impl FnMut(&DirEntry) -> bool,
+    ) -> Result<bool, Errno> {
         let mut listing = self.listing.lock();
         if listing.at != offset || offset == 0 {
             listing.ahead.clear();
@@ -67,12 +71,12 @@ impl Folder {
             if listing.ahead.is_empty() {
                 listing.ahead = read(&self.fd)?;
                 if listing.ahead.is_empty() {
-                    return Ok(());
+                    return Ok(true);
                 }
             }
             while let Some(entry) = listing.ahead.front() {
                 if !take(entry) {
-                    return Ok(());
+                    return Ok(false);
                 }
                 listing.at = entry.next;
                 listing.ahead.pop_front();

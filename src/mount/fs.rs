@@ -5,13 +5,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use fuser::{Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyEntry};
+use fuser::{Errno, FileAttr, FileType, FopenFlags, Generation, ReplyEntry};
 
 use super::VirtualFiles;
 use super::handles::{Handles, Io, OpenFile};
 use super::linger::Linger;
 use super::mapped::Watch;
 use super::resolve::Backing;
+use super::upload_dir::Numbers;
+use super::upload_files::Workers;
+use super::waiting::Waiting;
 use crate::journal::{Journal, JournalError};
 use crate::path::RelPath;
 use crate::selection::Selection;
@@ -40,6 +43,14 @@ pub(super) struct OutboxFs {
     /// Folders in which there may be files that are taken now and were not before.
     pub to_scan: Sender<RelPath>,
     pub files: Arc<dyn VirtualFiles>,
+    /// What the kernel knows of the directories `.upload`.
+    pub numbers: Numbers,
+    pub workers: Workers,
+    pub waiting: Arc<Waiting>,
+    /// `.upload` is listed in the root.
+    pub show_upload_dir: bool,
+    /// What files say of themselves is listed among their extended attributes.
+    pub list_xattrs: bool,
     /// Reads and writes of files opened from now on go from the kernel to the backing file.
     pub passthrough: Arc<AtomicBool>,
     /// Deletions count at the remote: who deletes waits until the journal has it.
@@ -107,8 +118,7 @@ impl OutboxFs {
 
     /// «There is no such name», for the kernel to remember.
     pub fn reply_nothing(&self, reply: ReplyEntry) {
-        let mut attr = super::upload_dir::attr(super::upload_dir::folder());
-        attr.ino = INodeNo(0);
+        let attr = super::upload_dir::folder_attr(0);
         let ttl = self.entry_ttl();
         reply.entry_with_ttls(&ttl, &ttl, &attr, Generation(0));
     }

@@ -14,8 +14,10 @@ use rustix::fs::{OFlags, Statx};
 use super::attr;
 use super::content::Wish;
 use super::dirs::Folder;
+use super::listing::VirtualFolder;
 use super::nodes::NodeId;
 use super::resolve::reopen;
+use super::upload_files::VirtualFile;
 use crate::journal::Writing;
 
 /// Where the filesystem stamps times by a coarse clock, two writes within one tick look like one.
@@ -27,9 +29,9 @@ const COARSE_TICK: Duration = Duration::from_millis(20);
 pub(super) enum Handle {
     File(Arc<OpenFile>),
     Folder(Arc<Folder>),
-    /// A file of the virtual tree: its content as of opening.
-    Virtual(Arc<[u8]>),
-    VirtualFolder,
+    /// A file of the virtual tree.
+    Virtual(Arc<VirtualFile>),
+    VirtualFolder(Arc<VirtualFolder>),
 }
 
 /// All handles and all inodes that are open.

@@ -13,7 +13,7 @@ use super::caller::create_as;
 use super::fs::{Found, OutboxFs, Result, errno, journal_errno};
 use super::nodes::NodeId;
 use super::resolve::proc_path;
-use super::upload_dir;
+use super::upload_dir::{self, Virtual};
 use crate::journal::{Change, Durability, FileStat};
 use crate::path::RelPath;
 
@@ -36,16 +36,36 @@ pub(super) enum NewNode<'a> {
 
 impl OutboxFs {
     pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Found> {
-        if upload_dir::is_entry(parent, name) {
-            return Ok(virtual_found(upload_dir::folder()));
+        if upload_dir::owns(parent) {
+            return self.lookup_virtual(parent, name);
         }
-        if upload_dir::is_folder(parent) {
-            let id = upload_dir::lookup(&*self.files, name).ok_or(Errno::NOENT)?;
-            return Ok(virtual_found(id));
+        if upload_dir::is_reserved(name) {
+            return Ok(self.enter_virtual(Virtual::Folder(parent)));
         }
         let folder = self.backing.directory(parent)?;
         let _names = self.journal.names().read();
         Ok(self.enter(parent, name, &attr::stat(&*folder, name)?))
+    }
+
+    fn lookup_virtual(&self, parent: NodeId, name: &[u8]) -> Result<Found> {
+        let parent = self.numbers.get(parent).ok_or(Errno::STALE)?;
+        let node = parent.entry(&*self.files, name).ok_or(Errno::NOENT)?;
+        if let Virtual::About(directory, name) = &node {
+            let directory = self.backing.nodes.path(*directory).ok_or(Errno::NOENT)?;
+            self.files
+                .about(&directory.join(name))
+                .ok_or(Errno::NOENT)?;
+        }
+        Ok(self.enter_virtual(node))
+    }
+
+    /// Notes that the kernel is told of an entry of the virtual tree.
+    pub fn enter_virtual(&self, node: Virtual) -> Found {
+        let id = self.numbers.enter(node.clone());
+        Found {
+            attr: node.attr(&*self.files, id),
+            generation: 0,
+        }
     }
 
     /// Notes that the kernel is told of an entry.
@@ -299,22 +319,15 @@ impl OutboxFs {
         }))
     }
 
-    /// `.upload` in the root, and everything in it, is ours.
+    /// `.upload`, and everything in it, is ours.
     pub fn refuse_reserved(&self, parent: NodeId, name: &[u8]) -> Result<()> {
-        if upload_dir::is_entry(parent, name) {
-            return Err(Errno::PERM);
-        }
         if upload_dir::owns(parent) {
             return Err(Errno::ACCESS);
         }
+        if upload_dir::is_reserved(name) {
+            return Err(Errno::PERM);
+        }
         Ok(())
-    }
-}
-
-fn virtual_found(id: NodeId) -> Found {
-    Found {
-        attr: upload_dir::attr(id),
-        generation: 0,
     }
 }
 

@@ -20,6 +20,7 @@ use super::content::Opened;
 use super::fs::{Result, Served, errno};
 use super::handles::{Handle, Io};
 use super::namespace::NewNode;
+use super::upload_dir;
 
 /// Requests that the kernel has under way without anybody waiting for them; releases are among
 /// these.
@@ -59,18 +60,25 @@ impl Filesystem for Served {
     fn destroy(&mut self) {
         self.0.report_all();
         self.0.end_watch();
+        self.0.waiting.end();
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _answering = self.0.linger.answering();
         match self.0.lookup(parent.0, name.as_bytes()) {
-            Err(rustix::io::Errno::NOENT) => self.0.reply_nothing(reply),
+            // What the journal does not know it may know in a moment.
+            Err(rustix::io::Errno::NOENT) if !upload_dir::owns(parent.0) => {
+                self.0.reply_nothing(reply);
+            }
             result => self.0.reply_entry(result, reply),
         }
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        self.0.backing.nodes.forget(ino.0, nlookup);
+        match upload_dir::owns(ino.0) {
+            true => self.0.numbers.forget(ino.0, nlookup),
+            false => self.0.backing.nodes.forget(ino.0, nlookup),
+        }
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -247,7 +255,7 @@ impl Filesystem for Served {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -256,10 +264,7 @@ impl Filesystem for Served {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.0.read(fh.0, offset, size, |result| match result {
-            Ok(data) => reply.data(data),
-            Err(error) => reply.error(errno(error)),
-        });
+        self.0.read(fh.0, (offset, size), req.pid(), reply);
     }
 
     fn write(
@@ -274,6 +279,9 @@ impl Filesystem for Served {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if let Some(Handle::Virtual(file)) = self.0.handles.get(fh.0) {
+            return self.0.write_virtual(file, data, reply);
+        }
         let strip = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         match self.0.write(fh.0, offset, data, strip) {
             Ok(written) => reply.written(written),
@@ -378,7 +386,7 @@ impl Filesystem for Served {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        if let Some(Handle::VirtualFolder) = self.0.handles.get(fh.0) {
+        if let Some(Handle::VirtualFolder(_)) = self.0.handles.get(fh.0) {
             return reply.ok();
         }
         self.0

@@ -26,6 +26,9 @@ use super::mapped::Watch;
 use super::nodes::ROOT;
 use super::probe;
 use super::resolve::Backing;
+use super::upload_dir::Numbers;
+use super::upload_files::Workers;
+use super::waiting::Waiting;
 use crate::filter::Filter;
 use crate::journal::Journal;
 use crate::path::RelPath;
@@ -56,6 +59,10 @@ pub struct Options {
     pub filter: Filter,
     /// Whether what is removed here is removed elsewhere: then its removal has to outlast the daemon.
     pub sync_deletes: bool,
+    /// List `.upload` in the root.
+    pub show_upload_dir: bool,
+    /// List what files say of themselves among their extended attributes.
+    pub list_xattrs: bool,
     /// Event loops.
     pub threads: usize,
     /// The source in /proc/self/mountinfo, where root mounts; the program's name if `None`.
@@ -74,6 +81,8 @@ impl Default for Options {
             allow: Allow::default(),
             filter: Filter::default(),
             sync_deletes: false,
+            show_upload_dir: false,
+            list_xattrs: false,
             // One of them may be waiting for the journal before it opens a file for writing.
             threads: cores.max(4),
             source: None,
@@ -128,9 +137,10 @@ pub struct Renewer {
 }
 
 /// Unmounts, also while somebody waits for the end of the mount.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Unmounter {
     mountpoint: PathBuf,
+    waiting: Arc<Waiting>,
 }
 
 /// Mounts `backing`, a directory that was opened before: it may be the mount point itself, which
@@ -161,6 +171,11 @@ pub fn mount(
         options.filter.clone(),
         (!exclusive).then_some(SHARED_TTL),
     );
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => MountError::NoDevice,
+        _ => MountError::Refused(mountpoint.to_owned(), error),
+    };
+    let waiting = Arc::new(Waiting::default());
     let filesystem = Arc::new(OutboxFs {
         selection,
         to_scan,
@@ -170,15 +185,16 @@ pub fn mount(
         watch: Watch::default(),
         journal,
         files,
+        numbers: Numbers::new(),
+        workers: Workers::start().map_err(refused)?,
+        waiting: waiting.clone(),
+        show_upload_dir: options.show_upload_dir,
+        list_xattrs: options.list_xattrs,
         passthrough: passthrough.clone(),
         sync_deletes: options.sync_deletes,
         exclusive,
         exact_times: scratch.as_ref().is_some_and(probe::has_exact_times),
     });
-    let refused = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => MountError::NoDevice,
-        _ => MountError::Refused(mountpoint.to_owned(), error),
-    };
     let served = Served(filesystem.clone());
     let (session, mounted) = match kernel::mount(mountpoint, options).map_err(refused)? {
         Some((device, mounted)) => {
@@ -208,6 +224,13 @@ pub fn mount(
             move || filesystem.watch_mapped()
         })
         .map_err(refused)?;
+    std::thread::Builder::new()
+        .name("waiting".into())
+        .spawn({
+            let filesystem = filesystem.clone();
+            move || filesystem.serve_waiting()
+        })
+        .map_err(refused)?;
     let device = session.as_fd().try_clone_to_owned().map_err(refused)?;
     filesystem.linger.look_at(device);
     let session = session.spawn().map_err(refused)?;
@@ -216,6 +239,7 @@ pub fn mount(
         mounted,
         unmounter: Unmounter {
             mountpoint: mountpoint.to_owned(),
+            waiting,
         },
         passthrough,
         filesystem,
@@ -281,8 +305,19 @@ impl Mount {
 
 impl Unmounter {
     /// Takes the mount point away. What is still open stays usable, and the session goes on, until
-    /// it is closed.
+    /// it is closed. Who waits for deliveries is let go.
     pub fn unmount(&self) -> io::Result<()> {
+        let taken_away = self.take_away();
+        self.release_waiting();
+        taken_away
+    }
+
+    /// Lets go who waits for deliveries: they keep the mount busy.
+    pub fn release_waiting(&self) {
+        self.waiting.release();
+    }
+
+    fn take_away(&self) -> io::Result<()> {
         match rustix::mount::unmount(&self.mountpoint, UnmountFlags::NOFOLLOW) {
             Err(Errno::BUSY) => {
                 let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;

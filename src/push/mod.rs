@@ -186,6 +186,7 @@ pub fn run(
         place,
         suspects,
         source.clone(),
+        Box::new(|| ()),
     );
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");

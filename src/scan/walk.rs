@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::hollow::is_hollow;
 use crate::beneath::{self, Links};
-use crate::filter::{Filter, IGNORE_FILE, Ignores, rules_in};
+use crate::filter::{Filter, IGNORE_FILE, Ignores, RESERVED, rules_in};
 use crate::journal::{FileStat, JournalError, Known, Sighting, now_ms};
 use crate::marker;
 use crate::path::RelPath;
@@ -334,6 +334,9 @@ impl Walker<'_> {
 
     fn child(&self, name: Vec<u8>, folder: &mut Folder<'_>) {
         let path = folder.path.join(&name);
+        if path.name() == RESERVED {
+            tracing::warn!(%path, "left out: the name is reserved, and a mount hides it; rename it");
+        }
         if !self.filter.leaves_out(&path, true) && !folder.ignores.ignores(&path, true) {
             folder.children.push(name);
         }

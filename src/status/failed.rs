@@ -1,8 +1,7 @@
-//! `.upload/failed`: one line a failure; and `.upload/suspect`: one line a suspect file.
+//! Lines of `.upload/failed`, `.upload/suspect` and `.upload/batches`.
 
-use super::Failure;
 use super::human::one_line;
-use crate::journal::Suspect;
+use super::{Batch, Failure};
 
 /// `path<TAB>artifact<TAB>attempts<TAB>error<NEWLINE>`. Control characters in path and error are
 /// escaped, so a line has always four fields.
@@ -17,11 +16,28 @@ pub fn line(failure: &Failure) -> String {
 }
 
 /// `path<TAB>why<NEWLINE>`, escaped likewise.
-pub fn suspect_line(suspect: &Suspect) -> String {
+pub fn suspect_line(suspect: &Failure) -> String {
     format!(
         "{}\t{}\n",
-        one_line(&suspect.path.to_string()),
-        one_line(&suspect.why)
+        one_line(&suspect.path),
+        one_line(&suspect.error)
+    )
+}
+
+/// `id<TAB>began<TAB>ended<TAB>folders<TAB>successful<TAB>failed<NEWLINE>`; times are RFC 3339 in UTC.
+pub fn batch_line(batch: &Batch) -> String {
+    let time = |at: i64| {
+        let time = jiff::Timestamp::from_millisecond(at);
+        time.map_or_else(|_| String::new(), |time| format!("{time:.3}"))
+    };
+    format!(
+        "{}\t{}\t{}\t{}\t{}\t{}\n",
+        batch.id,
+        time(batch.started_at),
+        time(batch.ended_at),
+        batch.total_folders,
+        batch.successful_uploads,
+        batch.failed_uploads
     )
 }
 

@@ -1,10 +1,17 @@
 //! `.upload/status.json`: the [`Snapshot`]'s fields by their names.
 
+use serde::Serialize;
+
 use super::Snapshot;
 
 /// Indented JSON (RFC 8259) with a newline at its end.
 pub fn render(snapshot: &Snapshot) -> String {
-    let mut text = serde_json::to_string_pretty(snapshot).expect("a Snapshot has only string keys");
+    pretty(snapshot)
+}
+
+/// The same of other things that have only string keys.
+pub(super) fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("there are only string keys");
     text.push('\n');
     text
 }

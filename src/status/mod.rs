@@ -1,10 +1,14 @@
 //! One snapshot of how far delivery is, and its renderers: [`text`] for people, [`json`] for
-//! programs, [`failed`] for both.
+//! programs, [`metrics`] for Prometheus; [`lists`] of what waits and has failed, and what is known
+//! [`about`] one file.
 
+pub mod about;
 pub mod collect;
-pub mod failed;
+mod failed;
 mod human;
 pub mod json;
+pub mod lists;
+pub mod metrics;
 pub mod process;
 pub mod text;
 
@@ -23,6 +27,8 @@ pub struct Snapshot {
     pub safe_to_unplug: bool,
     /// Path of the backing directory.
     pub directory: String,
+    /// The folder in it that this tells of, with all below; `None` for all.
+    pub below: Option<String>,
     /// Where it is mounted; `None` if no daemon runs.
     pub mountpoint: Option<String>,
     /// The process id of the daemon, or of the push that has the directory; `None` if none runs.

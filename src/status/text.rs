@@ -27,13 +27,18 @@ pub fn render(snapshot: &Snapshot) -> String {
 
 /// The one sentence that people come for.
 fn verdict(snapshot: &Snapshot) -> String {
+    let below = snapshot.below.as_deref().map(one_line);
     if snapshot.safe_to_unplug {
+        let safe = match &below {
+            None => "Safe to unplug".to_owned(),
+            Some(below) => format!("Safe to unplug, as far as '{below}' goes"),
+        };
         return match snapshot.delivered_files {
-            0 => "Safe to unplug: there is nothing to deliver.\n".to_owned(),
-            1 => "Safe to unplug: the only file is delivered.\n".to_owned(),
-            all => format!(
-                "Safe to unplug: all {} files are delivered.\n",
-                HumanCount(all)
+            0 => wrapped("", &format!("{safe}: there is nothing to deliver.")),
+            1 => wrapped("", &format!("{safe}: the only file is delivered.")),
+            all => wrapped(
+                "",
+                &format!("{safe}: all {} files are delivered.", HumanCount(all)),
             ),
         };
     }
@@ -80,7 +85,8 @@ fn verdict(snapshot: &Snapshot) -> String {
     if why.is_empty() {
         why.push("the state is not known yet".to_owned());
     }
-    wrapped("", &format!("NOT safe to unplug: {}.", why.join(", ")))
+    let of = below.map_or_else(String::new, |below| format!(" below '{below}'"));
+    wrapped("", &format!("NOT safe to unplug: {}{of}.", why.join(", ")))
 }
 
 /// What keeps delivery waiting, and what is wrong with the remote or the row sink as a whole.

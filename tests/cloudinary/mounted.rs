@@ -108,9 +108,9 @@ fn with_sync_deletes_a_rename_renames_and_a_deletion_destroys() {
     let url = format!("https://res.cloudinary.com/rig-cloud/image/upload/v{version}/a.jpg.jpg");
     let thumbnail = url.replace("/upload/", "/upload/c_fill,w_200,h_300,q_85/");
     let file = fs::File::open(pictures.join("a.jpg")).unwrap();
-    for (name, expected) in [("url", &url), ("thumbnail-url", &thumbnail)] {
+    for (name, expected) in [("url", &url), ("thumbnail_url", &thumbnail)] {
         let mut value = [0; 256];
-        let name = format!("user.outboxfs.{name}");
+        let name = format!("user.upload.{name}");
         let length = rustix::fs::fgetxattr(&file, name, &mut value[..]).unwrap();
         assert_eq!(&value[..length], expected.as_bytes());
     }

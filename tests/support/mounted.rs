@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use outboxfs::glob::Globs;
 use outboxfs::journal::{self, BatchLimits, Journal};
-use outboxfs::mount::{self, Allow, Mount, Unmounter, VirtualFiles};
+use outboxfs::mount::{self, Allow, Content, Kind, Mount, Unmounter, VirtualFiles};
 use outboxfs::path::RelPath;
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 /// How it is mounted; every behaviour has to hold in each.
@@ -36,16 +37,40 @@ pub struct Mounted {
 struct Files;
 
 impl VirtualFiles for Files {
-    fn attribute(&self, _path: &RelPath, _name: &str) -> Option<Vec<u8>> {
+    fn names(&self) -> &'static [(&'static str, Kind)] {
+        &[("status", Kind::Content)]
+    }
+
+    fn open(&self, _directory: &RelPath, _name: &str) -> Result<Content, Errno> {
+        Ok(Content::Text(b"all is well\n".to_vec()))
+    }
+
+    fn about(&self, _file: &RelPath) -> Option<Vec<u8>> {
         None
     }
 
-    fn names(&self) -> &'static [&'static str] {
-        &["status"]
+    fn known_names(&self, _directory: &RelPath, _after: &[u8], _limit: usize) -> Vec<Vec<u8>> {
+        Vec::new()
     }
 
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        (name == "status").then(|| b"all is well\n".to_vec())
+    fn waited(&self, _directory: &RelPath) -> Option<Result<(), String>> {
+        None
+    }
+
+    fn usage(&self) -> &'static str {
+        ""
+    }
+
+    fn command(&self, _directory: &RelPath, _line: &[u8]) -> Result<String, String> {
+        Err("there are no commands".into())
+    }
+
+    fn attributes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn attribute(&self, _file: &RelPath, _name: &str) -> Option<Vec<u8>> {
+        None
     }
 }
 
