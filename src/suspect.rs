@@ -179,7 +179,7 @@ async fn one(
     }
     let mtime_ns = object.mtime_ns.unwrap_or(suspect.mtime_ns);
     let stat = copy.place(journal, suspect, mtime_ns)?;
-    let outcome = FileOutcome::Unchanged {
+    let outcome = FileOutcome::Restored {
         stat,
         hash: expected,
     };

@@ -95,6 +95,8 @@ pub enum FileOutcome {
     Delivered(Delivered),
     /// The content is what the remote has already; nothing was sent.
     Unchanged { stat: FileStat, hash: blake3::Hash },
+    /// It was suspect, and is what the remote has again.
+    Restored { stat: FileStat, hash: blake3::Hash },
     /// Failed for now; due again at `due` (milliseconds since 1970-01-01 UTC).
     Retry { error: String, due: i64 },
     /// Failed for good, until somebody asks for it or the file changes.
@@ -316,6 +318,10 @@ impl Store {
         match outcome {
             FileOutcome::Delivered(delivered) => self.delivered(id, version, delivered),
             FileOutcome::Unchanged { stat, hash } => self.unchanged(id, version, stat, hash),
+            FileOutcome::Restored { stat, hash } => {
+                self.unchanged(id, version, stat, hash)?;
+                self.clear_suspect(id).map(drop)
+            }
             FileOutcome::Retry { error, due } => self.troubled(id, 0, error, *due),
             FileOutcome::Failed { error } => self.troubled(id, 2, error, 0),
             FileOutcome::Released { due } => self.release(id, Some(*due)),
@@ -347,6 +353,7 @@ impl Store {
                 self.describe(id, delivered)?;
             }
             FileOutcome::Unchanged { hash, .. }
+            | FileOutcome::Restored { hash, .. }
             | FileOutcome::Unsent {
                 remote_hash: Some(hash),
                 ..

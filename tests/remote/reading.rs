@@ -176,7 +176,7 @@ pub async fn what_is_there_is_copied(place: &Place) {
 
 /// And described anew. Where it was it may be gone.
 pub async fn what_is_not_wanted_any_more_is_moved(place: &Place) {
-    if place.can().copies == Copies::Never {
+    if matches!(place.can().copies, Copies::Never | Copies::Needless) {
         return;
     }
     place
