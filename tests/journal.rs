@@ -221,7 +221,7 @@ async fn what_became_of_files_that_moved_with_their_folder_is_not_believed() {
     };
     journal.record(renamed, Durability::Committed, |result| result.unwrap());
     for claim in &claims[590..595] {
-        journal.gone(claim, &journal.names().read());
+        journal.gone(claim, &journal.names().read(), |result| result.unwrap());
     }
     let settlements = claims[595..].iter();
     let settlements = settlements.map(|claim| delivered(claim, 1, Kind::Other));

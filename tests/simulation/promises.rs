@@ -206,7 +206,7 @@ impl Promises {
             for (due, first) in claimed {
                 let earlier =
                     |other: &&(i64, i64, bool)| other.1 < due && (other.2 == first || other.2);
-                if let Some(other) = left.iter().copied().find(|other| earlier(&other)) {
+                if let Some(other) = left.iter().copied().find(|other| earlier(other)) {
                     self.story.broken(format!(
                         "what was due at {due} was claimed before what was due at {}",
                         other.1
