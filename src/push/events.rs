@@ -192,6 +192,8 @@ impl Events {
                 attempts: claim.attempts,
                 will_retry: false,
             },
+            // Not of deliveries.
+            FileOutcome::Restored { .. } => return,
             FileOutcome::Released { .. } | FileOutcome::Unsent { .. } => return,
         };
         (self.hearer)(event);
