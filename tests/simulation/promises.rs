@@ -15,6 +15,9 @@ use crate::tree::Tree;
 /// What pictures begin with.
 pub const JPEG: [u8; 4] = [0xff, 0xd8, 0xff, 0xe0];
 
+/// `work.state` of a file that is suspect.
+const SUSPECT: i64 = 3;
+
 /// A file as the journal has it.
 struct Recorded {
     path: String,
@@ -96,11 +99,12 @@ impl Promises {
                 continue;
             };
             let stat = closed.stat;
+            // What is suspect under this name stays so when it is written under another one.
             let is_known = recorded.iter().any(|file| {
-                file.path == name
-                    && (file.size, file.mtime_ns, file.inode)
-                        == (stat.size, stat.mtime_ns, stat.inode)
-                    && (file.is_delivered || file.state.is_some())
+                let is_this = (file.size, file.mtime_ns, file.inode)
+                    == (stat.size, stat.mtime_ns, stat.inode);
+                let is_had = is_this && (file.is_delivered || file.state.is_some());
+                file.path == name && (is_had || file.state == Some(SUSPECT))
             });
             if !is_known {
                 self.story.broken(format!(

@@ -1,6 +1,7 @@
 //! Files through a mount to Supabase, and their rows to the same project.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::rig::{Rig, eventually};
 use super::supabase::{KEY, Service};
@@ -11,13 +12,15 @@ use super::tree::make_picture;
 fn one_block_of_configuration_serves_files_and_rows() {
     let service = Service::start();
     let Some(rig) = Rig::new() else { return };
-    fs::write(rig.world.path(".env"), format!("SUPABASE_KEY={KEY}\n")).unwrap();
+    let secrets = rig.world.path(".env");
+    fs::write(&secrets, format!("SUPABASE_KEY={KEY}\n")).unwrap();
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o600)).unwrap();
     let config = format!(
         "remote = \"{}\"\nrows = \"postgrest+{}/rest/v1/device_test\"\nenv-file = \"{}\"\n\
          sync-deletes = true\n",
         service.url("rig", "&urls=signed&expires=30d"),
         service.endpoint(),
-        rig.world.path(".env").display(),
+        secrets.display(),
     );
     fs::write(rig.world.path("outboxfs.toml"), config).unwrap();
     let config = rig.world.path("outboxfs.toml");
