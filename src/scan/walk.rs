@@ -75,6 +75,13 @@ struct Folder<'a> {
     children: Vec<Vec<u8>>,
 }
 
+/// The same names in the same order, so that a scan goes the same way each time.
+fn in_order(known: HashMap<Vec<u8>, Known>) -> Vec<Vec<u8>> {
+    let mut names: Vec<_> = known.into_keys().collect();
+    names.sort_unstable();
+    names
+}
+
 impl Walker<'_> {
     /// Looks at a file, or at a folder and all below it, folder by folder in the order of names.
     /// Memory grows with depth and with the number of folders in one folder. False if stopped
@@ -199,7 +206,7 @@ impl Walker<'_> {
             ..
         } = folder;
         let gone = self.gone_folders(path, fd.as_fd(), &children, to)?;
-        let missing: Vec<Vec<u8>> = known.into_keys().collect();
+        let missing = in_order(known);
         if !found.is_empty() || !missing.is_empty() {
             to.differs(path, found, missing)?;
         }
@@ -238,7 +245,7 @@ impl Walker<'_> {
         folders: &mut Vec<(RelPath, Ignores)>,
     ) -> Result<(), JournalError> {
         if !known.is_empty() {
-            to.differs(path, Vec::new(), known.into_keys().collect())?;
+            to.differs(path, Vec::new(), in_order(known))?;
         }
         let below = to.known_folders(path)?.into_iter();
         folders.extend(below.map(|name| (path.join(&name), Ignores::default())));

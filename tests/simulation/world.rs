@@ -145,7 +145,7 @@ impl World {
         fs::create_dir(&backing).unwrap();
         let settings = Settings::throw(&story);
         let remote = SimRemote::new(story.clone(), settings.sync_deletes);
-        clock::simulate(BEGINNING);
+        clock::hold(BEGINNING);
         story.tell(format!("{settings:?}"));
         Self {
             tree: Arc::new(Mutex::new(Tree::new(backing.clone()))),
@@ -191,11 +191,11 @@ impl World {
         }
         self.story.tell(format!("the daemon has ended: {end:?}"));
         let now = clock::now_ms();
+        clock::hold(now);
         drop(entered);
         // What was going on ends where it is.
         drop(runtime);
         drop((journal, hand));
-        clock::simulate(now);
         let _ = fs::remove_dir_all(self.journal.parent().unwrap());
         self.journal = next;
         match end {
