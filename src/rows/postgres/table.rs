@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use deadpool_postgres::Object;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::error::Failure;
@@ -122,16 +123,17 @@ impl Table {
     }
 
     /// Two daemons that create the same table at the same time meet in the catalogue; whoever
-    /// comes second finds it there.
+    /// comes second finds it there. `IF NOT EXISTS` looks before it creates, and what comes in
+    /// between is one of these errors, by how far the other was.
     async fn change(&self, client: &Object, statement: String) -> Result<(), Failure> {
-        use tokio_postgres::error::SqlState;
+        let there_by_now = [
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::DUPLICATE_TABLE,
+            SqlState::DUPLICATE_OBJECT,
+            SqlState::DUPLICATE_COLUMN,
+        ];
         match client.execute_typed(&statement, &[]).await {
-            Err(error)
-                if error.code() == Some(&SqlState::UNIQUE_VIOLATION)
-                    || error.code() == Some(&SqlState::DUPLICATE_OBJECT) =>
-            {
-                Ok(())
-            }
+            Err(error) if error.code().is_some_and(|code| there_by_now.contains(code)) => Ok(()),
             Err(error) => Err(Failure::Change(error)),
             Ok(_) => Ok(()),
         }
