@@ -239,8 +239,11 @@ impl Temporary {
         self.file.sync_all()?;
         let _names = journal.names().write();
         let before = FileId::before(suspect.id);
-        let now = journal
-            .view()?
+        let view = journal.view()?;
+        if view.has_arrived(&suspect.path)? {
+            return Err(RestoreError::Changed);
+        }
+        let now = view
             .suspects(&suspect.path, Some(before), 1)?
             .pop()
             .filter(|now| now.id == suspect.id && now.version == suspect.version)

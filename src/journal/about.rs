@@ -74,17 +74,22 @@ impl View {
         let arrived = self
             .conn
             .prepare_cached(
-                "SELECT size, mtime_ns, inode, at FROM arrival WHERE path = ? AND size IS NOT NULL
+                "SELECT size, mtime_ns, inode, at, renamed_from = ?1 FROM arrival
+                 WHERE path = ?1 AND size IS NOT NULL OR renamed_from = ?1
                  ORDER BY id DESC LIMIT 1",
             )?
             .query_row([path.as_bytes()], |row| {
                 let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
-                Ok((number(0)?, row.get(1)?, number(2)?, row.get(3)?))
+                let is_left = row.get::<_, Option<bool>>(4)?.unwrap_or_default();
+                Ok((number(0)?, row.get(1)?, number(2)?, row.get(3)?, is_left))
             })
             .optional()?;
-        let Some((size, mtime_ns, inode, at)) = arrived else {
+        let Some((size, mtime_ns, inode, at, is_left)) = arrived else {
             return Ok(known);
         };
+        if is_left {
+            return Ok(None);
+        }
         // Written down just now, and not in the tables yet.
         let known = known.unwrap_or_else(|| nothing_known(at));
         Ok(Some(About {

@@ -15,19 +15,23 @@ pub const LARGE: u64 = 32 << 20;
 
 impl Store {
     pub(super) fn apply_change(&mut self, change: &Change) -> Result<(), JournalError> {
+        self.apply_since(change, now_ms())
+    }
+
+    /// The same for a change that was made at `at`.
+    pub(super) fn apply_since(&mut self, change: &Change, at: i64) -> Result<(), JournalError> {
         match change {
             Change::Opening { path } => self.opened(path, true),
             Change::Rested { path } => self.opened(path, false),
-            Change::Written { path, stat } => self.written(path, stat, now_ms()),
-            Change::Added { path, stat } => self.raise_and_queue(path, stat, now_ms()).map(drop),
+            Change::Written { path, stat } => self.written(path, stat, at),
+            Change::Added { path, stat } => self.raise_and_queue(path, stat, at).map(drop),
             Change::WrittenElsewhere { stat } => {
-                let due = self.due();
-                self.raise_other_names(None, stat, due)
+                self.raise_other_names(None, stat, at + self.settle_ms)
             }
             Change::Removed { path } => self.removed(path),
             Change::FolderRemoved { path } => self.remove_folder(path),
-            Change::Renamed { from, to, entry } => self.renamed(from, to, entry),
-            Change::Exchanged { a, b } => self.exchanged(a, b),
+            Change::Renamed { from, to, entry } => self.renamed(from, to, entry, at),
+            Change::Exchanged { a, b } => self.exchanged(a, b, at),
         }
     }
 
@@ -242,16 +246,22 @@ impl Store {
         Ok(())
     }
 
-    fn renamed(&mut self, from: &RelPath, to: &RelPath, entry: &Entry) -> Result<(), JournalError> {
+    fn renamed(
+        &mut self,
+        from: &RelPath,
+        to: &RelPath,
+        entry: &Entry,
+        at: i64,
+    ) -> Result<(), JournalError> {
         match entry {
             Entry::Folder => self.rename_folder(from, to),
             Entry::Other => self.removed(to),
             Entry::File(stat) => {
                 self.removed(to)?;
                 match self.file_id(from)? {
-                    Some(id) => self.move_file(id, from, to, stat),
+                    Some(id) => self.move_file(id, from, to, stat, at),
                     // Not known under its old name: the scan has not come there yet.
-                    None => self.written(to, stat, now_ms()),
+                    None => self.written(to, stat, at),
                 }
             }
         }
@@ -263,6 +273,7 @@ impl Store {
         from: &RelPath,
         to: &RelPath,
         stat: &FileStat,
+        at: i64,
     ) -> Result<(), JournalError> {
         self.expand_one(id)?;
         let Some((folder, name)) = to.split() else {
@@ -286,8 +297,7 @@ impl Store {
                 stat.mtime_ns,
                 stat.inode as i64
             ])?;
-        let due = self.due();
-        self.moved_file(id, from, to, due)?;
+        self.moved_file(id, from, to, at + self.settle_ms)?;
         self.raise_row(from_folder, false)
     }
 
@@ -295,6 +305,7 @@ impl Store {
         &mut self,
         a: &(RelPath, Entry),
         b: &(RelPath, Entry),
+        at: i64,
     ) -> Result<(), JournalError> {
         if let (Entry::Folder, Entry::Folder) = (a.1, b.1) {
             return self.exchange_folders(&a.0, &b.0);
@@ -308,7 +319,7 @@ impl Store {
         }
         for (to, entry) in [a, b] {
             if let Entry::File(stat) = entry {
-                self.written(to, stat, now_ms())?;
+                self.written(to, stat, at)?;
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Closing fast: what was closed is written down as one line, and taken into the tables for many files
-//! at once. The line is as good as the tables: it is committed, status counts it, and the next start
+//! Closing fast: what was closed, or renamed as rsync and editors do, is written down as one line, and taken
+//! into the tables for many files at once. The line is as good as the tables: it is committed, status counts it, and the next start
 //! takes it in. Only what asks for more than the line makes it be taken in before.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use rusqlite::params;
 use tokio::time::Instant;
 
 use super::store::Store;
-use super::{Change, FileStat, JournalError, now_ms};
+use super::{Change, Entry, FileStat, JournalError, View, now_ms};
 use crate::path::RelPath;
 
 /// Lines are taken in when nothing came for so long,
@@ -65,10 +65,26 @@ impl Change {
     /// Whether it fits into a line: it is of one name.
     pub(super) fn can_arrive(&self) -> bool {
         match self {
-            Self::Written { stat, .. } => stat.links <= 1,
+            Self::Written { stat, .. }
+            | Self::Renamed {
+                entry: Entry::File(stat),
+                ..
+            } => stat.links <= 1,
             Self::Opening { .. } => true,
             _ => false,
         }
+    }
+}
+
+impl View {
+    /// Whether something of this path is written down that the tables do not tell yet.
+    pub fn has_arrived(&self, path: &RelPath) -> Result<bool, JournalError> {
+        Ok(self
+            .conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM arrival WHERE path = ?1 OR renamed_from = ?1)",
+            )?
+            .query_row([path.as_bytes()], |row| row.get(0))?)
     }
 }
 
@@ -86,20 +102,27 @@ impl Store {
 
     /// Writes a change down that [can arrive](Change::can_arrive). In a transaction.
     pub(super) fn arrive(&mut self, change: &Change) -> Result<(), JournalError> {
-        let (path, stat) = match change {
-            Change::Written { path, stat } => (path, Some(stat)),
-            Change::Opening { path } => (path, None),
+        let (path, from, stat) = match change {
+            Change::Written { path, stat } => (path, None, Some(stat)),
+            Change::Renamed {
+                from,
+                to,
+                entry: Entry::File(stat),
+            } => (to, Some(from), Some(stat)),
+            Change::Opening { path } => (path, None, None),
             _ => return self.apply_change(change),
         };
         let (id, at) = (self.arrivals.last_id + 1, now_ms());
         self.conn
             .prepare_cached(
-                "INSERT INTO arrival (id, at, path, size, mtime_ns, inode) VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO arrival (id, at, path, renamed_from, size, mtime_ns, inode)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 id,
                 at,
                 path.as_bytes(),
+                from.map(RelPath::as_bytes),
                 stat.map(|stat| stat.size as i64),
                 stat.map_or(0, |stat| stat.mtime_ns),
                 stat.map_or(0, |stat| stat.inode as i64),
@@ -133,10 +156,7 @@ impl Store {
         while taken < limit
             && let Some(line) = self.arrivals.lines.pop_front()
         {
-            match &line.change {
-                Change::Written { path, stat } => self.written(path, stat, line.at)?,
-                change => self.apply_change(change)?,
-            }
+            self.apply_since(&line.change, line.at)?;
             last = Some(line.id);
             taken += 1;
         }
@@ -173,20 +193,28 @@ impl Store {
     pub(super) fn find_arrivals(&mut self) -> Result<(), JournalError> {
         let lines: VecDeque<Arrival> = self
             .conn
-            .prepare_cached("SELECT id, at, path, size, mtime_ns, inode FROM arrival ORDER BY id")?
+            .prepare_cached(
+                "SELECT id, at, path, renamed_from, size, mtime_ns, inode FROM arrival ORDER BY id",
+            )?
             .query_map([], |row| {
-                let path = RelPath::parse(&row.get::<_, Vec<u8>>(2)?).unwrap_or_default();
-                let change = match row.get::<_, Option<i64>>(3)? {
-                    None => Change::Opening { path },
-                    Some(size) => Change::Written {
-                        path,
-                        stat: FileStat {
-                            size: size as u64,
-                            mtime_ns: row.get(4)?,
-                            inode: row.get::<_, i64>(5)? as u64,
-                            links: 1,
-                        },
+                let parsed = |path: Vec<u8>| RelPath::parse(&path).unwrap_or_default();
+                let path = parsed(row.get(2)?);
+                let from = row.get::<_, Option<Vec<u8>>>(3)?.map(parsed);
+                let size = row.get::<_, Option<i64>>(4)?;
+                let stat = FileStat {
+                    size: size.unwrap_or_default() as u64,
+                    mtime_ns: row.get(5)?,
+                    inode: row.get::<_, i64>(6)? as u64,
+                    links: 1,
+                };
+                let change = match (from, size) {
+                    (Some(from), _) => Change::Renamed {
+                        from,
+                        to: path,
+                        entry: Entry::File(stat),
                     },
+                    (None, Some(_)) => Change::Written { path, stat },
+                    (None, None) => Change::Opening { path },
                 };
                 Ok(Arrival {
                     id: row.get(0)?,
@@ -296,14 +324,73 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let journal = open(state.path(), Duration::from_secs(60));
         for number in 1..=50 {
-            close(&journal, &format!("{number}.jpg"), 10);
+            close(&journal, &format!("{number}.jpg"), number);
             let totals = journal.view().unwrap().totals().unwrap();
             assert_eq!(
                 (totals.queued_files, totals.queued_bytes),
-                (number, number * 10)
+                (number, number * (number + 1) / 2)
             );
             assert!(!totals.is_drained());
         }
+    }
+
+    fn rename(journal: &Journal, from: &str, to: &str, size: u64) {
+        let renamed = Change::Renamed {
+            from: path(from),
+            to: path(to),
+            entry: Entry::File(stat(size)),
+        };
+        journal.record_and_wait(renamed).unwrap();
+    }
+
+    #[test]
+    fn a_rename_that_is_only_written_down_is_one_file_under_its_new_name() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_secs(60));
+        let view = journal.view().unwrap();
+        // More and more until the copy is taken before the last is taken in.
+        let (copy, files) = (1..)
+            .map(|number| {
+                let (old, new) = (format!("{number}.tmp"), format!("{number}.jpg"));
+                close(&journal, &old, number);
+                rename(&journal, &old, &new, number);
+                assert_eq!(view.totals().unwrap().queued_files, number);
+                let about = |name: &str| view.about(&path(name)).unwrap();
+                assert_eq!(about(&new).map(|about| about.size), Some(number));
+                assert!(about(&old).is_none(), "{old}");
+                (killed(state.path()), number)
+            })
+            .find(|(copy, _)| count(&copy.path().join("journal.db"), "arrival") > 1)
+            .unwrap();
+        let journal = open(copy.path(), Duration::from_secs(60));
+        assert_eq!(count(journal.path(), "file"), files);
+        assert_eq!(count(journal.path(), "file WHERE name LIKE '%.jpg'"), files);
+        assert_eq!(count(journal.path(), "work"), files);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_from_its_old_name_is_not_dropped_under_its_new() {
+        let state = tempfile::tempdir().unwrap();
+        let journal = open(state.path(), Duration::from_millis(20));
+        close(&journal, "a.tmp", 1);
+        journal.hurry().await.unwrap();
+        let claim = loop {
+            let claimed = journal.claim_files(Lane::Small, 1).await.unwrap();
+            match claimed.claims.into_iter().next() {
+                Some(claim) => break claim,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let version = claim.version;
+        rename(&journal, "a.tmp", "a.jpg", 1);
+        let (done, answer) = tokio::sync::oneshot::channel();
+        let names = journal.names().read();
+        journal.gone(&claim, &names, |result| done.send(result).unwrap());
+        drop(names);
+        answer.await.unwrap().unwrap();
+        // The file that it was, and not another that was found.
+        let about = journal.view().unwrap().about(&path("a.jpg")).unwrap();
+        assert_eq!(about.unwrap().version, version + 1);
     }
 
     #[test]
@@ -313,12 +400,7 @@ mod tests {
         for number in 1..=200 {
             let (old, new) = (format!("{number}.tmp"), format!("{number}.jpg"));
             close(&journal, &old, number);
-            let renamed = Change::Renamed {
-                from: path(&old),
-                to: path(&new),
-                entry: Entry::File(stat(number)),
-            };
-            journal.record_and_wait(renamed).unwrap();
+            rename(&journal, &old, &new, number);
             close(&journal, "same", number);
             let removed = Change::Removed { path: path("same") };
             journal.record_and_wait(removed).unwrap();

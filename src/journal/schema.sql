@@ -108,16 +108,17 @@ CREATE INDEX file_inode ON file (inode);
 CREATE INDEX file_content ON file (substr(hash, 1, 8)) WHERE hash IS NOT NULL;
 CREATE INDEX file_without_thumbnail ON file (delivered_at) WHERE thumbnail = 2;
 
--- Closed files that are written down and not yet taken into the tables around: those of the last
--- moments, in the order in which they were closed. A close waits for a line here, and the rest is done
+-- Closed and renamed files that are written down and not yet taken into the tables around: those of the
+-- last moments, in the order in which that was done. A close waits for a line here, and the rest is done
 -- for many at once, before they are due. Files of one name only: hard links need the tables.
 CREATE TABLE arrival (
-    id        INTEGER PRIMARY KEY,
-    at        INTEGER NOT NULL,
-    path      BLOB    NOT NULL,
-    size      INTEGER,                      -- NULL: not closed yet, but about to be written in place
-    mtime_ns  INTEGER NOT NULL,
-    inode     INTEGER NOT NULL
+    id           INTEGER PRIMARY KEY,
+    at           INTEGER NOT NULL,
+    path         BLOB    NOT NULL,
+    renamed_from BLOB,                      -- NULL: closed, not renamed
+    size         INTEGER,                   -- NULL: not closed yet, but about to be written in place
+    mtime_ns     INTEGER NOT NULL,
+    inode        INTEGER NOT NULL
 );
 
 -- What has still to be done: one row a file whose version is not delivered. Small when all is well.

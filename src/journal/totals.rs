@@ -103,13 +103,16 @@ impl View {
         Ok(totals)
     }
 
-    /// What is written down: the table is short.
+    /// What is written down: the table is short. A file that was closed and then renamed has two lines.
     fn add_arrived(&self, path: &RelPath, totals: &mut Totals) -> Result<(), JournalError> {
         let (files, bytes) = self
             .conn
             .prepare_cached(
-                "SELECT count(size), coalesce(sum(size), 0) FROM arrival
-                 WHERE ?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB)",
+                "SELECT count(*), coalesce(sum(size), 0) FROM (
+                     SELECT max(size) AS size FROM arrival
+                     WHERE size IS NOT NULL
+                         AND (?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB))
+                     GROUP BY inode)",
             )?
             .query_row([path.as_bytes()], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))

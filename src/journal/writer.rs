@@ -20,7 +20,7 @@ use rusqlite::Connection;
 
 use super::fault::Fault;
 use super::store::Store;
-use super::{Answer, Change, Due, Durability, JournalError, Op, damage};
+use super::{Answer, Change, Due, Durability, FileOutcome, JournalError, Op, damage};
 
 /// Requests that may wait for the writer before senders block.
 const BACKLOG: usize = 4096;
@@ -452,6 +452,10 @@ impl Op {
     fn needs_tables(&self) -> bool {
         match self {
             Op::Change(change) => !change.can_arrive(),
+            // What is gone from one path may have been renamed.
+            Op::SettleFiles(settlements) => settlements
+                .iter()
+                .any(|settlement| matches!(settlement.outcome, FileOutcome::Gone)),
             Op::Scanned(_)
             | Op::EndScan(_)
             | Op::Hurry

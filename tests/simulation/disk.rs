@@ -84,7 +84,8 @@ pub fn delivered(journal: &Path) -> Vec<String> {
              SELECT place.path || CAST(file.name AS TEXT) FROM file JOIN place ON place.id = file.folder_id
              WHERE file.delivered = file.version AND NOT file.opened
                  AND file.id NOT IN (SELECT file_id FROM work)
-                 AND (place.path || CAST(file.name AS TEXT)) NOT IN (SELECT CAST(path AS TEXT) FROM arrival)
+                 AND NOT EXISTS (SELECT 1 FROM arrival WHERE place.path || CAST(file.name AS TEXT)
+                     IN (CAST(path AS TEXT), CAST(renamed_from AS TEXT)))
              ORDER BY 1",
         )
         .unwrap();

@@ -192,6 +192,10 @@ impl Mounted {
                      FROM file JOIN path ON file.folder_id = path.id
                      UNION ALL
                      SELECT CAST(path AS TEXT), 1 FROM arrival WHERE size IS NOT NULL)
+                 WHERE NOT coalesce(
+                     (SELECT CAST(renamed_from AS TEXT) = name FROM arrival
+                      WHERE name IN (CAST(path AS TEXT), CAST(renamed_from AS TEXT))
+                      ORDER BY id DESC LIMIT 1), 0)
                  GROUP BY name",
             )
             .unwrap();
