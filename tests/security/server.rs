@@ -33,7 +33,9 @@ impl Endless {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let most = its_most.clone();
-                std::thread::spawn(move || most.fetch_max(answer(stream, status), Ordering::SeqCst));
+                std::thread::spawn(move || {
+                    most.fetch_max(answer(stream, status), Ordering::SeqCst)
+                });
             }
         });
         Self { port, most }
@@ -47,7 +49,10 @@ impl Endless {
 /// Returns how many bytes it could send.
 fn answer(stream: TcpStream, status: &str) -> usize {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    while lines
+        .next()
+        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+    {}
     let mut stream = stream;
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
