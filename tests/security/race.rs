@@ -151,3 +151,27 @@ fn a_mount_reads_and_writes_in_the_directory_alone() {
     rig.run(&["unmount", "pictures"]);
     assert_eq!(count(&rig.remote(), "outside"), 0);
 }
+
+#[test]
+fn links_laid_for_our_own_files_are_not_written_through() {
+    let world = World::new();
+    let outside = world.path("outside");
+    fs::write(&outside, "outside").unwrap();
+    fs::write(world.path("pictures/stats.json"), "{\"a\": 1}").unwrap();
+    symlink(&outside, world.path(".rows.csv.outboxfs-new")).unwrap();
+    fs::hard_link(&outside, world.path("pictures/.outboxfs-marker")).unwrap();
+    let output = world
+        .outboxfs()
+        .args(["push", "pictures", "--markers", "--remote"])
+        .arg(format!("file://{}", world.path("remote").display()))
+        .args([
+            "--rows",
+            &format!("csv:{}", world.path("rows.csv").display()),
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(world.path("pictures/success.json").exists());
+    assert!(!fs::read(world.path("rows.csv")).unwrap().is_empty());
+    assert_eq!(fs::read(&outside).unwrap(), b"outside");
+}
