@@ -1,13 +1,16 @@
 //! Answers without end: a service that is broken or hostile must not fill our memory. The SDK reads
 //! every answer but a file's to its end before it looks at it.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::SdkBody;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
@@ -15,6 +18,14 @@ use http_body::{Body, Frame};
 const LONGEST_ANSWER: u64 = 8 << 20;
 /// How the SDK marks requests for files.
 const OF_FILE: &str = "x-id=GetObject";
+
+/// Whether a file was asked for; the request is gone when its answer comes.
+#[derive(Debug)]
+struct IsFile(bool);
+
+impl Storable for IsFile {
+    type Storer = StoreReplace<Self>;
+}
 
 /// Ends answers that are too long with an error.
 #[derive(Debug)]
@@ -25,13 +36,24 @@ impl Intercept for Bounded {
         "Bounded"
     }
 
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        settings: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let is_file = IsFile(context.request().uri().contains(OF_FILE));
+        settings.interceptor_state().store_put(is_file);
+        Ok(())
+    }
+
     fn modify_before_deserialization(
         &self,
         context: &mut BeforeDeserializationInterceptorContextMut<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        settings: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let is_file = context.request().uri().contains(OF_FILE);
+        let is_file = settings.load::<IsFile>().is_some_and(|is_file| is_file.0);
         let response = context.response_mut();
         // Files are written as they come.
         if !(is_file && response.status().is_success()) {
@@ -57,7 +79,7 @@ impl Body for Limited {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(pin!(&mut self.body).poll_frame(context));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         let length = match &frame {
             Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
             _ => 0,
