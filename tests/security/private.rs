@@ -52,7 +52,7 @@ fn whatever_the_umask_state_and_logs_are_their_owners_alone() {
     rig.delivered_all();
     let state = rig.world.path("state/outboxfs");
     let kept = format!("{:?}", rig.world.everything());
-    for name in ["journal.db", "daemon.log", "control"] {
+    for name in ["journal.db", "daemon.log", "sock"] {
         assert!(kept.contains(name), "{name}: {kept}");
     }
     assert_eq!(open_to_others(&state), Vec::<String>::new());
