@@ -5,10 +5,11 @@
 //! server is one thread, `control`, and one more for each connection, [`CONNECTIONS`] at most; they
 //! end with [`Server`], except those that wait for a scan, which end with it.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -152,6 +153,8 @@ impl Server {
             _ => {}
         }
         let listener = through_descriptor(&socket, |path| UnixListener::bind(path))?;
+        // Whatever the umask was: who can write to it commands us.
+        std::fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
         let stop = Arc::new(AtomicBool::new(false));
         let its_stop = stop.clone();
         let shared = Arc::new(Shared {

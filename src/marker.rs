@@ -72,8 +72,12 @@ impl Marker {
         if exists(folder.as_fd(), name) && !is_ours(folder.as_fd(), name.as_bytes()) {
             return Ok(false);
         }
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // What lies there is left from a push that died, or is another name of somebody's file.
+        match rustix::fs::unlinkat(&folder, TEMPORARY, AtFlags::empty()) {
+            Err(error) if error != rustix::io::Errno::NOENT => return Err(error.into()),
+            _ => {}
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         let mut file = File::from(rustix::fs::openat(&folder, TEMPORARY, flags, mode)?);
         let mut text = serde_json::to_vec_pretty(self)?;

@@ -104,6 +104,7 @@ pub fn command() -> clap::Command {
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     crate::journal::count_no_memory();
+    keep_memory_private();
     let arguments = match helper::called(std::env::args_os().collect()) {
         Ok(helper::Called::Itself(arguments)) => arguments,
         Ok(helper::Called::Unmount(asked)) => return exit(helper::unmount(&asked)),
@@ -137,6 +138,14 @@ pub fn run() -> ExitCode {
         Command::Decode(args) => decode::run(args),
     };
     exit(result)
+}
+
+/// Secrets are in our memory and environment: neither core dumps nor other processes of the same user
+/// get to see them (PR_SET_DUMPABLE of prctl(2)). Commands that we start are theirs again.
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    // It cannot fail on Linux, and nothing could be done.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn exit(result: Result<ExitCode, Error>) -> ExitCode {

@@ -34,7 +34,7 @@ impl OutboxFs {
     pub fn attributes(&self, id: NodeId, fh: Option<u64>) -> Result<FileAttr> {
         if upload_dir::owns(id) {
             let node = self.numbers.get(id).ok_or(Errno::STALE)?;
-            return Ok(node.attr(&*self.files, id));
+            return Ok(self.virtual_attributes(&node, id));
         }
         let stat = match fh.and_then(|fh| self.handles.get(fh)) {
             Some(Handle::File(file)) => attr::stat(&file.file, b"")?,
@@ -50,6 +50,20 @@ impl OutboxFs {
             attr.ino = INodeNo(stat.stx_ino);
         }
         Ok(attr)
+    }
+
+    /// Of an entry of the virtual tree. It tells names of what is in its directory, so it is for those
+    /// who may list that; control stays the daemon's owner's.
+    pub fn virtual_attributes(&self, node: &Virtual, id: NodeId) -> FileAttr {
+        let mut attr = node.attr(&*self.files, id);
+        if attr.perm & 0o077 != 0 {
+            let stat = self.backing.stat(node.directory());
+            attr.perm &= 0o111 | stat.as_ref().map_or(0, |stat| stat.stx_mode & 0o444);
+            if let Ok(stat) = stat {
+                (attr.uid, attr.gid) = (stat.stx_uid, stat.stx_gid);
+            }
+        }
+        attr
     }
 
     /// The node itself, for calls that need no access to its content.

@@ -63,7 +63,7 @@ impl OutboxFs {
     pub fn enter_virtual(&self, node: Virtual) -> Found {
         let id = self.numbers.enter(node.clone());
         Found {
-            attr: node.attr(&*self.files, id),
+            attr: self.virtual_attributes(&node, id),
             generation: 0,
         }
     }

@@ -4,6 +4,7 @@
 //! the patience (by progress, not by total time) and the retries (in `delivery`; the SDK's are off).
 
 mod address;
+mod bounded;
 mod connect;
 mod copy;
 mod delete;
@@ -148,8 +149,9 @@ impl S3Remote {
                 "{address} needs a region: add region=NAME to the URL, or set AWS_REGION"
             )));
         }
-        let mut s3 =
-            aws_sdk_s3::config::Builder::from(&config).force_path_style(address.path_style());
+        let mut s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(address.path_style())
+            .interceptor(bounded::Bounded);
         if let Some(endpoint) = &address.endpoint {
             s3 = s3.endpoint_url(closed(endpoint));
         }

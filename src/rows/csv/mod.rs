@@ -181,7 +181,12 @@ impl Locked {
     }
 
     fn write(&self, temporary: &Path, path: &Path, content: &[u8]) -> io::Result<bool> {
-        let mut file = File::create(temporary)?;
+        // What lies there is left from a daemon that died, or a link that somebody laid for us.
+        match fs::remove_file(temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::create_new(temporary)?;
         file.write_all(content)?;
         let metadata = self.file.metadata()?;
         file.set_permissions(metadata.permissions())?;

@@ -11,6 +11,8 @@ use crate::rows::{Credentials, RowError};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(60);
+/// The longest answer that is read whole, bytes: rows of a few hundred paths, and the schema's columns.
+const LONGEST_ANSWER: usize = 8 << 20;
 
 /// A table behind PostgREST.
 pub struct Api {
@@ -96,9 +98,18 @@ impl Api {
     async fn send(&self, request: RequestBuilder) -> Result<String, RowError> {
         let name = self.describe();
         let unreachable = |error| error::unreachable(&name, &error);
-        let response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        let body = response.text().await.map_err(unreachable)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > LONGEST_ANSWER {
+                return Err(RowError::transient(format!(
+                    "{name} answered with more than {LONGEST_ANSWER} bytes"
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let body = String::from_utf8_lossy(&body).into_owned();
         match status.is_success() {
             true => Ok(body),
             false => Err(error::refused(&name, status, &body)),
