@@ -44,10 +44,10 @@ async fn everything_arrives_whole_and_each_folder_has_one_row() {
     }
     let rows = rusqlite::Connection::open(rows).unwrap();
     let counted = "SELECT count(*), count(DISTINCT folder) FROM device_test";
-    let counted: (usize, usize) = rows
+    let counted: (u32, u32) = rows
         .query_row(counted, [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
-    assert_eq!(counted, (folders, folders));
+    assert_eq!(counted, (folders as u32, folders as u32));
 }
 
 /// A trial object and a listing that fail once, as on a service that is busy for a moment.
