@@ -4,6 +4,10 @@
 mod arrive;
 #[path = "push/bad_input.rs"]
 mod bad_input;
+#[path = "push/bad_line.rs"]
+mod bad_line;
+#[path = "support/faults.rs"]
+mod faults;
 #[path = "push/listed.rs"]
 mod listed;
 #[path = "push/mounted.rs"]

@@ -260,6 +260,16 @@ fn a_truncated_picture_is_an_error() {
 }
 
 #[test]
+fn a_png_that_begins_with_noise_is_refused_in_words() {
+    let mut png = encode(&DynamicImage::from(quarters(16, 16)), ImageFormat::Png);
+    png[12..16].copy_from_slice(&[0xf4, 0xa8, 0x81, 0xe1]);
+    let sentence = refusal(&png);
+    assert!(sentence.contains("cannot be decoded"), "{sentence}");
+    assert!(!sentence.contains(['{', '}']), "{sentence}");
+    assert!(sentence.is_ascii(), "{sentence}");
+}
+
+#[test]
 fn a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded() {
     let mut jpeg = encode(&DynamicImage::from(quarters(16, 16)), ImageFormat::Jpeg);
     let frame = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();

@@ -188,6 +188,14 @@ fn by_ourselves(args: &PushArgs, settings: MountSettings, tree: Tree) -> Result<
             ) => {
                 told(&format!("{path}: {error}"));
             }
+            (
+                false,
+                Event::Uploaded {
+                    path,
+                    thumbnail_error: Some(error),
+                    ..
+                },
+            ) => told(&format!("{path}: no thumbnail: {error}")),
             (false, _) => {}
         }
     }));

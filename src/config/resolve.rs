@@ -344,7 +344,7 @@ impl Inside<'_> {
         for mounted in [self.directory, self.mountpoint] {
             if path.starts_with(mounted) {
                 return Err(ConfigError(format!(
-                    "the {what} {} would lie inside {}, which is to be mounted; put it elsewhere \
+                    "the {what} {} would lie inside {}, which is to be delivered; put it elsewhere \
                      with {flag}",
                     path.display(),
                     mounted.display()

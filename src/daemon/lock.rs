@@ -154,6 +154,13 @@ fn busy(settings: &MountSettings, holder: Option<(Pid, State)>) -> DaemonError {
         Some((_, State::Pushing)) => {
             format!("another outboxfs{process} is pushing {directory}; wait until it ends")
         }
-        _ => format!("another outboxfs{process} has {directory} mounted; unmount it first"),
+        Some(_) => {
+            format!("another outboxfs{process} has {directory} mounted; unmount it first")
+        }
+        // It tells what it does beside its journal.
+        None => format!(
+            "another outboxfs has {directory}, with another journal; wait until its push ends, \
+             or unmount it first"
+        ),
     })
 }

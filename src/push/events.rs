@@ -38,6 +38,8 @@ pub enum Event {
         url: Option<String>,
         /// `none`, `delivered` or `failed`.
         thumbnail: &'static str,
+        /// One sentence, if it failed.
+        thumbnail_error: Option<String>,
         milliseconds: u64,
     },
     /// Not sent, and why.
@@ -167,6 +169,10 @@ impl Events {
                             ThumbnailState::None => "none",
                             ThumbnailState::Delivered => "delivered",
                             ThumbnailState::Failed(_) => "failed",
+                        },
+                        thumbnail_error: match &delivered.thumbnail {
+                            ThumbnailState::Failed(why) => Some(why.clone()),
+                            ThumbnailState::None | ThumbnailState::Delivered => None,
                         },
                         milliseconds: took.as_millis() as u64,
                     }

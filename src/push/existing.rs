@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::Events;
+use super::patience::patiently;
 use crate::path::RelPath;
 use crate::remote::{
     Artifact, Body, Capabilities, Copy, Each, Key, Listed, ObjectInfo, Pace, Proof, Put, Remote,
@@ -111,8 +112,13 @@ impl SkipExisting {
         let index = Index::default();
         for folder in &self.folders {
             let prefix = prefix(folder, &self.below);
-            let each = &mut |object: Listed| index.0.lock().push(Entry::of(&object));
-            if let Err(error) = self.remote.list(&prefix, each).await {
+            let before = index.0.lock().len();
+            let listed = patiently(|| async {
+                index.0.lock().truncate(before);
+                let each = &mut |object: Listed| index.0.lock().push(Entry::of(&object));
+                self.remote.list(&prefix, each).await
+            });
+            if let Err(error) = listed.await {
                 // Credentials that may write and not list are a sensible thing to have.
                 tracing::warn!("{error}; what the remote has already is sent again");
                 index.0.lock().clear();

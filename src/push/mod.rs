@@ -8,6 +8,7 @@
 mod events;
 mod existing;
 mod finished;
+mod patience;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +31,7 @@ use crate::daemon::{
 use crate::delivery::{Delivery, Drained, Observer};
 use crate::journal::{self, Journal, JournalError};
 use crate::path::RelPath;
-use crate::remote::{self, Artifact, Remote};
+use crate::remote::{self, Artifact, Remote, RemoteError};
 use crate::rows::{self, RowSink};
 use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
@@ -314,20 +315,18 @@ impl Places {
         let remote = remote::open_configured(settings).await.map_err(failed)?;
         refuse_incapable(settings, remote.as_ref())?;
         let rows = rows::open_configured(settings).map_err(failed)?;
-        let silent = |who: String| {
-            failed(format!(
-                "{who} has not answered for {} seconds",
-                ANSWER.as_secs()
-            ))
-        };
-        tokio::time::timeout(ANSWER, remote.probe())
-            .await
-            .map_err(|_| silent(remote.describe()))?
-            .map_err(failed)?;
+        let silent =
+            |who: String| format!("{who} has not answered for {} seconds", ANSWER.as_secs());
+        let probed = patience::patiently(|| async {
+            tokio::time::timeout(ANSWER, remote.probe())
+                .await
+                .unwrap_or_else(|_| Err(RemoteError::unreachable(silent(remote.describe()))))
+        });
+        probed.await.map_err(failed)?;
         if let Some(rows) = &rows {
             tokio::time::timeout(ANSWER, rows.probe())
                 .await
-                .map_err(|_| silent(rows.describe()))?
+                .map_err(|_| failed(silent(rows.describe())))?
                 .map_err(failed)?;
         }
         Ok(Self { remote, rows })

@@ -28,6 +28,30 @@ fn a_tree_arrives_with_thumbnails_and_rows() {
 }
 
 #[test]
+fn a_thumbnail_that_cannot_be_made_is_said_once_and_the_original_arrives() {
+    let push = Push::to_directory();
+    let damaged = push.tree().join("damaged.png");
+    make_picture(&damaged, 60, 40);
+    let bytes = fs::read(&damaged).unwrap();
+    fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
+    make_picture(&push.tree().join("good.png"), 60, 40);
+    let output = push.run("pictures", &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = stderr(&output);
+    let told = "damaged.png: no thumbnail: The PNG picture cannot be decoded: ";
+    assert_eq!(said.matches(told).count(), 1, "{said}");
+    push.assert_arrived();
+    assert_says(&push.push("pictures", &[]), &["nothing to upload"]);
+
+    let journal = push.world.path("another.db");
+    let another = ["--no-skip-existing", "--journal", journal.to_str().unwrap()];
+    let events = push.events("pictures", &another, 0);
+    let errors = of_kind(&events, "uploaded", "thumbnail_error");
+    assert_says(&errors["damaged.png"], &["cannot be decoded"]);
+    assert_eq!(errors["good.png"], "null");
+}
+
+#[test]
 fn a_tree_arrives_in_s3() {
     let server = s3::Server::in_process();
     let push = Push::to_s3(&server);

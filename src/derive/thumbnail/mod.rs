@@ -256,10 +256,25 @@ fn finish(scaled: Scaled, options: &Options) -> RgbImage {
 
 /// One line, one full stop, whatever the library says.
 fn cannot_decode(name: &str, why: impl std::fmt::Display) -> ThumbnailError {
-    let why = why.to_string().replace('"', "");
+    let why = without_braces(&why.to_string()).replace('"', "");
     let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
     let why = why.trim_end_matches('.');
     ThumbnailError(format!("The {name} picture cannot be decoded: {why}."))
+}
+
+/// Libraries show some of what they stumble over as Rust has it, damaged bytes and all:
+/// `ChunkType { type: … }`.
+fn without_braces(text: &str) -> String {
+    let mut depth = 0_usize;
+    let outside = text.chars().filter(|char| {
+        match char {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => return depth == 0 && (char.is_whitespace() || !char.is_control()),
+        }
+        false
+    });
+    outside.collect()
 }
 
 /// What the header claims, against the limits: a few bytes can claim gigabytes.
