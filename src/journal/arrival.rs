@@ -212,7 +212,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::{BatchLimits, Entry, Journal, Lane, Options};
+    use super::super::{BatchLimits, Entry, Journal, Lane, Options, View};
     use super::*;
     use crate::glob::Globs;
 
@@ -304,6 +304,24 @@ mod tests {
             );
             assert!(!totals.is_drained());
         }
+    }
+
+    #[test]
+    fn a_file_that_was_closed_several_times_counts_as_one() {
+        // A copy in which nothing was taken in yet; it is only looked at.
+        let copy = std::iter::repeat_with(|| {
+            let state = tempfile::tempdir().unwrap();
+            let journal = open(state.path(), Duration::from_secs(60));
+            for size in [0, 0, 10] {
+                close(&journal, "stats.json", size);
+            }
+            killed(state.path())
+        })
+        .find(|copy| count(&copy.path().join("journal.db"), "arrival") == 3)
+        .unwrap();
+        let view = View::open(&copy.path().join("journal.db")).unwrap();
+        let totals = view.totals().unwrap();
+        assert_eq!((totals.queued_files, totals.queued_bytes), (1, 10));
     }
 
     #[test]

@@ -103,13 +103,17 @@ impl View {
         Ok(totals)
     }
 
-    /// What is written down: the table is short.
+    /// What is written down: the table is short. A file that was closed several times is one (a shell's `>`
+    /// closes thrice); one that waited before counts twice until it is taken in.
     fn add_arrived(&self, path: &RelPath, totals: &mut Totals) -> Result<(), JournalError> {
         let (files, bytes) = self
             .conn
             .prepare_cached(
-                "SELECT count(size), coalesce(sum(size), 0) FROM arrival
-                 WHERE ?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB)",
+                "SELECT count(*), coalesce(sum(size), 0) FROM (
+                     SELECT size, max(id) FROM arrival
+                     WHERE size IS NOT NULL
+                         AND (?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB))
+                     GROUP BY path)",
             )?
             .query_row([path.as_bytes()], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
