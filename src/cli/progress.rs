@@ -39,7 +39,8 @@ impl Display {
             false => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style = ProgressStyle::with_template("{bar:24} {msg}");
+        // 80 columns hold the numbers, and no bar beside them.
+        let style = ProgressStyle::with_template("{wide_bar} {percent:>3} %\n{msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self {
             bar,

@@ -5,11 +5,14 @@ use std::io::{self, IsTerminal};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use signal_hook::consts::SIGINT;
 
 use super::given::place;
 use super::mounts::{Mounts, is_dead, real_path};
@@ -217,12 +220,23 @@ fn fusermount(mountpoint: &Path) -> Result<(), Unmount> {
     Err(Unmount::Other(said.trim().to_owned()))
 }
 
-/// Waits for the daemon's end. At the deadline it is told to stop, and gets a little time to.
+/// Waits for the daemon's end. At the deadline it is told to stop, and gets a little time to. Ctrl-C ends
+/// the waiting only, and says so.
 fn follow(daemon: &OwnedFd, before: &Snapshot, deadline: Option<Instant>) -> Result<(), Error> {
     let progress = Progress::start(before);
     let mut told = false;
     let mut deadline = deadline;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGINT, interrupted.clone())
+        .map_err(|error| Error::Failed(format!("cannot watch for Ctrl-C: {error}")))?;
     loop {
+        if interrupted.load(Ordering::Relaxed) {
+            let (directory, pid) = (&before.directory, before.pid.unwrap_or(0));
+            return Err(Error::Failed(format!(
+                "{directory} is unmounted, and its daemon (process {pid}) goes on delivering; \
+                 'outboxfs status {directory}' shows how far it is"
+            )));
+        }
         let now = Instant::now();
         if deadline.is_some_and(|deadline| now >= deadline) {
             if told {
@@ -274,7 +288,7 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{bar:24} {percent:>3}%  {msg}, {eta} to go")
+        let style = ProgressStyle::with_template("{bar:24} {percent:>3}%  {msg}, {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         Self {
@@ -295,8 +309,8 @@ impl Progress {
         self.bar
             .set_position(self.total.saturating_sub(weight(&now)));
         let mut message = format!(
-            "{} files ({}) left",
-            HumanCount(now.queued_files),
+            "{} ({}) to deliver",
+            crate::status::counted(now.queued_files, "file"),
             DecimalBytes(now.queued_bytes)
         );
         if now.failed_files > 0 {

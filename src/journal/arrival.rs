@@ -240,7 +240,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::{BatchLimits, Entry, Journal, Lane, Options};
+    use super::super::{BatchLimits, Entry, Journal, Lane, Options, View};
     use super::*;
     use crate::glob::Globs;
 
@@ -391,6 +391,28 @@ mod tests {
         // The file that it was, and not another that was found.
         let about = journal.view().unwrap().about(&path("a.jpg")).unwrap();
         assert_eq!(about.unwrap().version, version + 1);
+    }
+
+    #[test]
+    fn a_file_that_was_closed_several_times_counts_as_one() {
+        // A copy in which nothing was taken in yet; it is only looked at.
+        let copy = std::iter::repeat_with(|| {
+            let state = tempfile::tempdir().unwrap();
+            let journal = open(state.path(), Duration::from_secs(60));
+            for size in [0, 0, 10] {
+                let change = Change::Written {
+                    path: path("stats.json"),
+                    stat: FileStat { size, ..stat(1) },
+                };
+                journal.record_and_wait(change).unwrap();
+            }
+            killed(state.path())
+        })
+        .find(|copy| count(&copy.path().join("journal.db"), "arrival") == 3)
+        .unwrap();
+        let view = View::open(&copy.path().join("journal.db")).unwrap();
+        let totals = view.totals().unwrap();
+        assert_eq!((totals.queued_files, totals.queued_bytes), (1, 10));
     }
 
     #[test]

@@ -103,13 +103,15 @@ impl View {
         Ok(totals)
     }
 
-    /// What is written down: the table is short. A file that was closed and then renamed has two lines.
+    /// What is written down: the table is short. A file that was closed several times (a shell's `>`
+    /// closes thrice), or closed and renamed, is one; one that waited before counts twice until it is
+    /// taken in.
     fn add_arrived(&self, path: &RelPath, totals: &mut Totals) -> Result<(), JournalError> {
         let (files, bytes) = self
             .conn
             .prepare_cached(
                 "SELECT count(*), coalesce(sum(size), 0) FROM (
-                     SELECT max(size) AS size FROM arrival
+                     SELECT size, max(id) FROM arrival
                      WHERE size IS NOT NULL
                          AND (?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB))
                      GROUP BY inode)",
