@@ -669,9 +669,7 @@ fn a_newer_journal_is_left_as_it_is() {
     let file = fixture.options().path;
     let database = rusqlite::Connection::open(&file).unwrap();
     database
-        .execute_batch(
-            "PRAGMA user_version = 2; CREATE TABLE later (x); UPDATE work SET state = 1;",
-        )
+        .execute_batch("PRAGMA user_version = 2; CREATE TABLE later (x);")
         .unwrap();
     let error = fixture.open_error().to_string();
     assert!(
@@ -682,28 +680,13 @@ fn a_newer_journal_is_left_as_it_is() {
         View::open(&file).is_err(),
         "nobody reads what he does not know"
     );
-    let state: (i64, i64) = database
-        .query_row(
-            "SELECT (SELECT state FROM work), (SELECT user_version FROM pragma_user_version)",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+    let version: i64 = database
+        .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    assert_eq!(state, (1, 2));
-    assert_eq!(
-        std::fs::read_dir(file.parent().unwrap())
-            .unwrap()
-            .filter(|entry| {
-                entry
-                    .as_ref()
-                    .unwrap()
-                    .file_name()
-                    .to_string_lossy()
-                    .contains("damaged")
-            })
-            .count(),
-        0
-    );
+    assert_eq!(version, 2);
+    let beside = std::fs::read_dir(file.parent().unwrap()).unwrap();
+    let mut names = beside.map(|entry| entry.unwrap().file_name());
+    assert!(!names.any(|name| name.to_string_lossy().contains("damaged")));
 }
 
 impl Fixture {
