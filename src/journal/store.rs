@@ -123,7 +123,7 @@ impl Store {
         let version = check_identity(&self.conn, &options.path)?;
         configure(&self.conn)?;
         damage::look(&mut self.conn, &options.path)?;
-        self.migrate(version, &options.path)?;
+        self.migrate(version)?;
         self.claim_ownership(options)?;
         self.conn.execute(
             "UPDATE meta SET has_rows = ?, sync_deletes = ?",
@@ -167,14 +167,7 @@ impl Store {
         Ok(())
     }
 
-    fn migrate(&mut self, from: usize, path: &Path) -> Result<(), JournalError> {
-        if from > MIGRATIONS.len() {
-            return Err(JournalError::NewerSchema {
-                path: path.display().to_string(),
-                found: from as i64,
-                known: MIGRATIONS.len() as i64,
-            });
-        }
+    fn migrate(&mut self, from: usize) -> Result<(), JournalError> {
         for (version, sql) in MIGRATIONS.iter().enumerate().skip(from) {
             let transaction = self.conn.transaction()?;
             transaction.execute_batch(sql)?;
@@ -239,7 +232,8 @@ impl Store {
     }
 }
 
-/// The schema version of the database, 0 if it is new; an error if it is something else.
+/// The schema version of the database, 0 if it is new; an error if it is something else, or of a
+/// newer program: whoever reads or writes it would do it wrongly.
 pub(super) fn check_identity(conn: &Connection, path: &Path) -> Result<usize, JournalError> {
     let unusable = |reason: &str| JournalError::Unusable {
         path: path.display().to_string(),
@@ -253,6 +247,13 @@ pub(super) fn check_identity(conn: &Connection, path: &Path) -> Result<usize, Jo
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (id, version, tables) {
         (0, 0, 0) => Ok(0),
+        (APPLICATION_ID, version, _) if version > MIGRATIONS.len() as i64 => {
+            Err(JournalError::NewerSchema {
+                path: path.display().to_string(),
+                found: version,
+                known: MIGRATIONS.len() as i64,
+            })
+        }
         (APPLICATION_ID, version, _) if version > 0 => Ok(version as usize),
         _ => Err(unusable("it is a database, but not a journal of outboxfs")),
     }

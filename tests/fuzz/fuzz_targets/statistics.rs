@@ -1,0 +1,40 @@
+//! Any bytes as a `stats.json`: JSON that every database takes, or one sentence.
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../../src/rows/json_path.rs"]
+mod json_path;
+#[allow(dead_code)]
+#[path = "../../../src/derive/stats.rs"]
+mod stats;
+
+/// Of `src/rows`, what statistics need.
+mod rows {
+    pub use crate::json_path::JsonPath;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum TestStatus {
+        Pass,
+        Fail,
+        Unknown,
+    }
+}
+
+use libfuzzer_sys::fuzz_target;
+use stats::{StatsRules, parse};
+
+fuzz_target!(|data: &[u8]| {
+    let rules = StatsRules::default();
+    match parse(data, &rules) {
+        Ok(stats) => {
+            let json: serde_json::Value = serde_json::from_str(&stats.json).expect("it is JSON");
+            assert!(json.is_object());
+            let again = parse(stats.json.as_bytes(), &rules).expect("what was read once is read again");
+            assert_eq!(again, stats);
+        }
+        Err(why) => assert!(why.starts_with("stats.json") && !why.contains('\n'), "{why}"),
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = json_path::JsonPath::parse(text);
+    }
+});
