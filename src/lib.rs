@@ -32,6 +32,7 @@ pub mod marker;
 pub mod mount;
 pub mod notify;
 pub mod path;
+mod private;
 pub mod push;
 pub mod remote;
 pub mod rows;

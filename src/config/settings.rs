@@ -51,8 +51,8 @@ pub struct Settings {
     )]
     pub ca_file: Option<PathBuf>,
 
-    /// Let the remote's secrets go over http://, where everybody on the way can read them. Without it
-    /// that is refused, except to this machine. For Cloudinary, Supabase and Rails.
+    /// Let secrets go over http://, where everybody on the way can read them. Without it that is
+    /// refused, except to this machine. For Cloudinary, Supabase, Rails and PostgREST.
     #[arg(
         long,
         env = "OUTBOXFS_INSECURE",

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal};
 
 use super::DaemonError;
 use crate::config::MountSettings;
+use crate::private;
 
 /// How long a daemon that is only draining may take to give way.
 const GIVE_WAY: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl Lock {
             ))
         })?;
         // A file of its own: SQLite has its own locks on the database.
-        let file = open_private(&path).map_err(|error| {
+        let file = private::open(&path).map_err(|error| {
             DaemonError(format!("{} cannot be opened: {error}", path.display()))
         })?;
         match try_lock(&file) {
@@ -101,7 +102,7 @@ impl Lock {
             State::Draining => "draining",
             State::Pushing => "pushing",
         };
-        let written = fs::write(&self.state, format!("{} {what}\n", std::process::id()));
+        let written = private::write(&self.state, format!("{} {what}\n", std::process::id()));
         if let Err(error) = written {
             tracing::warn!(%error, file = %self.state.display(), "cannot be written");
         }
@@ -122,15 +123,6 @@ fn try_lock(file: &File) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-fn open_private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
 }
 
 fn read_state(path: &Path) -> Option<(Pid, State)> {

@@ -12,6 +12,9 @@ pub(super) struct Bell {
     rung: Notify,
     /// It rang for something that is due now.
     now: AtomicBool,
+    /// What its claimer lets settle is due. (Not one channel for all: tokio wakes those who wait for that in an
+    /// order of its own, and a seed of the simulation would not be one story.)
+    hastened: Notify,
 }
 
 impl Bell {
@@ -31,8 +34,6 @@ pub(super) struct Alarms {
     pub uploads: Bell,
     /// Draining: nothing settles any more.
     hurried: watch::Sender<bool>,
-    /// Counts how often something was made due that waited.
-    due_now: watch::Sender<u64>,
 }
 
 impl Alarms {
@@ -56,6 +57,9 @@ impl Alarms {
     /// From now on new work is due at once.
     pub(super) fn hurry(&self) {
         self.hurried.send_replace(true);
+        for bell in self.bells() {
+            bell.hastened.notify_one();
+        }
         self.ring();
     }
 
@@ -63,8 +67,8 @@ impl Alarms {
     pub(super) fn ring_now(&self) {
         for bell in self.bells() {
             bell.now.store(true, Ordering::Release);
+            bell.hastened.notify_one();
         }
-        self.due_now.send_modify(|times| *times += 1);
         self.ring();
     }
 
@@ -85,17 +89,15 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
-        let mut due_now = self.alarms.due_now.subscribe();
         let changed = async {
             bell.rung().await;
-            if bell.now.swap(false, Ordering::AcqRel) {
+            if bell.now.swap(false, Ordering::AcqRel) || *self.alarms.hurried.borrow() {
                 return;
             }
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(self.options.settle) => {}
-                () = self.alarms.hurried() => {}
-                _ = due_now.changed() => {}
+                () = bell.hastened.notified() => {}
             }
         };
         let mut stop = self.stop.clone();

@@ -32,7 +32,7 @@ fn note(journal: &Path) -> PathBuf {
 /// Notes for the next start that the journal is damaged.
 pub(super) fn note_damage(journal: &Path, error: &JournalError) {
     if let JournalError::Damaged(reason) = error
-        && let Err(error) = std::fs::write(note(journal), reason)
+        && let Err(error) = crate::private::write(&note(journal), reason)
     {
         tracing::error!(%error, "that the journal is damaged could not be noted");
     }

@@ -108,12 +108,8 @@ impl View {
     /// What was written down and has no work yet.
     fn arrived_below(&self, folder: &RelPath) -> Result<VecDeque<Waiting>, JournalError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT path, max(size) FROM arrival
-             WHERE size IS NOT NULL
-                 AND NOT EXISTS (SELECT 1 FROM arrival AS later
-                     WHERE later.renamed_from = arrival.path AND later.id > arrival.id)
-                 AND (?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB))
-             GROUP BY path",
+            "SELECT path, size FROM arrived
+             WHERE ?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB)",
         )?;
         let mut rows = statement.query([folder.as_bytes()])?;
         let mut arrived = VecDeque::new();

@@ -126,6 +126,8 @@ pub struct Settlement {
 
 /// Nothing waits longer for its next attempt, milliseconds.
 pub(super) const LONGEST_WAIT: i64 = 60 * 60 * 1000;
+/// A clock that is set back by less, milliseconds, is only being kept right.
+pub(super) const CLOCK_SLIP: i64 = 1000;
 
 impl Store {
     pub(super) fn claim_files(
@@ -218,31 +220,40 @@ impl Store {
                 next_due: None,
             });
         }
-        let next_due = self
+        // `queued_at` is that of the row with the earliest `due_at`.
+        let (next_due, queued_at): (Option<i64>, Option<i64>) = self
             .conn
             .prepare_cached(
-                "SELECT min(due_at) FROM
-                     (SELECT min(due_at) AS due_at FROM work WHERE state = 0 AND large = ?1 AND priority = 0
+                "SELECT min(due_at), queued_at FROM
+                     (SELECT min(due_at) AS due_at, queued_at FROM work
+                          WHERE state = 0 AND large = ?1 AND priority = 0
                       UNION ALL
-                      SELECT min(due_at) FROM work WHERE state = 0 AND large = ?1 AND priority = 1)",
+                      SELECT min(due_at), queued_at FROM work
+                          WHERE state = 0 AND large = ?1 AND priority = 1)",
             )?
-            .query_row([large], |row| row.get(0))?;
-        let next_due = match next_due {
-            Some(due) if due > now_ms() + LONGEST_WAIT => Some(self.clock_was_set_back()?),
-            due => due,
-        };
-        Ok(Claimed { claims, next_due })
+            .query_row([large], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let now = now_ms();
+        let set_back = next_due.is_some_and(|due| due > now + LONGEST_WAIT)
+            || queued_at.is_some_and(|queued| queued > now + CLOCK_SLIP);
+        if set_back {
+            self.clock_was_set_back(now)?;
+        }
+        Ok(Claimed {
+            claims,
+            next_due: if set_back { Some(now) } else { next_due },
+        })
     }
 
-    /// What waits for a time that the clock has not nearly come to waits for now.
-    fn clock_was_set_back(&mut self) -> Result<i64, JournalError> {
-        let now = now_ms();
+    /// What was queued at a time that is still to come, or waits for one that the clock has not nearly
+    /// come to, waits for now.
+    fn clock_was_set_back(&mut self, now: i64) -> Result<(), JournalError> {
         tracing::warn!("the clock was set back: what waited for a later time is due now");
         self.conn.execute(
-            "UPDATE work SET due_at = ?1, queued_at = min(queued_at, ?1) WHERE state = 0 AND due_at > ?2",
+            "UPDATE work SET due_at = min(due_at, ?1), queued_at = min(queued_at, ?1)
+             WHERE state = 0 AND (queued_at > ?1 OR due_at > ?2)",
             params![now, now + LONGEST_WAIT],
         )?;
-        Ok(now)
+        Ok(())
     }
 
     fn claim_file(

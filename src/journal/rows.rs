@@ -6,7 +6,7 @@
 
 use rusqlite::params;
 
-use super::queue::LONGEST_WAIT;
+use super::queue::{CLOCK_SLIP, LONGEST_WAIT};
 use super::store::Store;
 use super::{Claimed, JournalError, now_ms};
 use crate::path::RelPath;
@@ -64,6 +64,10 @@ impl Store {
             return Ok(Claimed::nothing());
         }
         let now = now_ms();
+        if now + CLOCK_SLIP < self.rows_looked_at {
+            self.row_clock_was_set_back(now, now + self.settle_ms)?;
+        }
+        self.rows_looked_at = now;
         let due: Vec<(i64, i64, u32, bool)> = self
             .conn
             .prepare_cached(
@@ -99,16 +103,21 @@ impl Store {
             .query_row([], |row| row.get(0))?;
         let next_due = match next_due {
             Some(due) if due > now + LONGEST_WAIT => {
-                // The clock was set back.
-                self.conn.execute(
-                    "UPDATE folder SET row_due = ?1 WHERE row_state = 1 AND row_due > ?2",
-                    params![now, now + LONGEST_WAIT],
-                )?;
+                self.row_clock_was_set_back(now, now + LONGEST_WAIT)?;
                 Some(now)
             }
             due => due,
         };
         Ok(Claimed { claims, next_due })
+    }
+
+    /// Rows that wait for a time after `latest` wait for now.
+    fn row_clock_was_set_back(&mut self, now: i64, latest: i64) -> Result<(), JournalError> {
+        self.conn.execute(
+            "UPDATE folder SET row_due = ?1 WHERE row_state = 1 AND row_due > ?2",
+            params![now, latest],
+        )?;
+        Ok(())
     }
 
     pub(super) fn settle_rows(

@@ -121,6 +121,17 @@ CREATE TABLE arrival (
     inode        INTEGER NOT NULL
 );
 
+-- The files that such lines tell of, as the last line has them: a file that was closed several times (a
+-- shell's `>` closes thrice), or closed and then renamed, is one.
+CREATE VIEW arrived AS
+    WITH there AS (
+             SELECT path, size, max(id) AS id FROM arrival WHERE size IS NOT NULL GROUP BY path),
+         gone AS (
+             SELECT renamed_from AS path, max(id) AS id FROM arrival
+             WHERE renamed_from IS NOT NULL GROUP BY renamed_from)
+    SELECT there.path, there.size FROM there LEFT JOIN gone ON gone.path = there.path
+    WHERE gone.id IS NULL OR gone.id < there.id;
+
 -- What has still to be done: one row a file whose version is not delivered. Small when all is well.
 CREATE TABLE work (
     file_id   INTEGER PRIMARY KEY REFERENCES file (id) ON DELETE CASCADE,

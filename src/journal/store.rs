@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -15,6 +15,7 @@ use super::share::Share;
 use super::tally::Notes;
 use super::{JournalError, Options, damage, now_ms};
 use crate::glob::Globs;
+use crate::private;
 
 /// Tells a journal from any other SQLite database ("obxf", https://sqlite.org/fileformat.html §1.3.14).
 pub(super) const APPLICATION_ID: i64 = 0x6f62_7866;
@@ -38,6 +39,8 @@ pub(super) struct Store {
     pub(super) paused: bool,
     pub(super) batch: Current,
     pub(super) arrivals: Arrivals,
+    /// When rows were claimed last, by the clock: it has been set back if that is still to come.
+    pub(super) rows_looked_at: i64,
     /// What has come to the totals of folders in this transaction.
     pub(super) notes: Notes,
     pub(super) share: Share,
@@ -104,6 +107,7 @@ impl Store {
             paused: false,
             batch: Current::default(),
             arrivals: Arrivals::default(),
+            rows_looked_at: 0,
             share: Share::default(),
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
@@ -289,12 +293,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
             .mode(0o700)
             .create(parent)?;
     }
-    fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
+    private::open(path).map(drop)
 }
 
 /// An id for the rows of the directory. It is kept beside the journal too, so that one that is lost
@@ -308,7 +307,7 @@ fn mount_id(journal: &Path, directory: &[u8]) -> String {
     });
     of_it.unwrap_or_else(|| {
         let id = format!("{:0ID_LENGTH$x}", fastrand::u64(..));
-        if let Err(error) = fs::write(&kept, [id.as_bytes(), b" ", directory].concat()) {
+        if let Err(error) = private::write(&kept, [id.as_bytes(), b" ", directory].concat()) {
             tracing::warn!(%error, file = %kept.display(), "cannot be written");
         }
         id

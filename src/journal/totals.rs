@@ -49,17 +49,23 @@ impl View {
     /// The same of all from a folder on down. Of one that the journal does not know there is nothing, but
     /// what was written down just now.
     pub fn totals_below(&self, folder: &RelPath) -> Result<Totals, JournalError> {
+        let _snapshot = self.snapshot()?;
         // No folder has this id.
         let id = self.folder_id(folder)?.unwrap_or(0);
         self.totals_of(id, folder)
     }
 
-    fn totals_of(&self, id: i64, path: &RelPath) -> Result<Totals, JournalError> {
-        // One state for all questions: what leaves one table for another is not to be missed.
-        let _snapshot = match self.conn.is_autocommit() {
+    /// One state for all questions, until it is dropped: what leaves one table for another is not to be
+    /// missed.
+    fn snapshot(&self) -> Result<Option<rusqlite::Transaction<'_>>, JournalError> {
+        Ok(match self.conn.is_autocommit() {
             true => Some(self.conn.unchecked_transaction()?),
             false => None,
-        };
+        })
+    }
+
+    fn totals_of(&self, id: i64, path: &RelPath) -> Result<Totals, JournalError> {
+        let _snapshot = self.snapshot()?;
         let mut totals = self
             .conn
             .prepare_cached(
@@ -103,18 +109,14 @@ impl View {
         Ok(totals)
     }
 
-    /// What is written down: the table is short. A file that was closed several times (a shell's `>`
-    /// closes thrice), or closed and renamed, is one; one that waited before counts twice until it is
-    /// taken in.
+    /// What is written down: the table is short. A file that waited before counts twice until it is taken
+    /// in.
     fn add_arrived(&self, path: &RelPath, totals: &mut Totals) -> Result<(), JournalError> {
         let (files, bytes) = self
             .conn
             .prepare_cached(
-                "SELECT count(*), coalesce(sum(size), 0) FROM (
-                     SELECT size, max(id) FROM arrival
-                     WHERE size IS NOT NULL
-                         AND (?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB))
-                     GROUP BY inode)",
+                "SELECT count(*), coalesce(sum(size), 0) FROM arrived
+                 WHERE ?1 = x'' OR substr(path, 1, length(?1) + 1) = CAST(?1 || x'2f' AS BLOB)",
             )?
             .query_row([path.as_bytes()], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))

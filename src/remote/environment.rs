@@ -110,7 +110,8 @@ impl Environment {
         self
     }
 
-    pub(super) fn insecure(&self) -> bool {
+    /// Whether secrets may go to other machines in the clear.
+    pub fn insecure(&self) -> bool {
         self.insecure
     }
 

@@ -47,7 +47,7 @@ impl Http {
     /// To the service at `base`, which people know as `name`. Plain `http://` is for this machine only,
     /// unless the person said otherwise. Redirects are not followed.
     pub fn open(base: &Url, name: &str, environment: &Environment) -> Result<Self, RemoteError> {
-        refuse_readable(base, environment)?;
+        refuse_readable(base, environment.insecure())?;
         let mut client = Client::builder()
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
@@ -304,7 +304,7 @@ pub(super) fn body(slices: Slices) -> reqwest::Body {
 }
 
 /// Whether what goes to `base` could be read by everybody on the way, and nobody said that is well.
-pub(super) fn refuse_readable(base: &Url, environment: &Environment) -> Result<(), RemoteError> {
+pub(crate) fn refuse_readable(base: &Url, insecure: bool) -> Result<(), RemoteError> {
     let is_here = match base.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -313,7 +313,7 @@ pub(super) fn refuse_readable(base: &Url, environment: &Environment) -> Result<(
     };
     match base.scheme() {
         "https" => Ok(()),
-        "http" if is_here || environment.insecure() => Ok(()),
+        "http" if is_here || insecure => Ok(()),
         "http" => Err(RemoteError::permanent(format!(
             "{base} would have everybody on the way read the secrets: write https://, or give \
              --insecure if that is what you want"

@@ -30,6 +30,7 @@ pub use body::Body;
 pub use capabilities::{Capabilities, Copies, Thumbnails};
 pub use environment::{Environment, SECRETS};
 pub use error::{RemoteError, RemoteErrorKind};
+pub(crate) use http::refuse_readable;
 pub use key::{Artifact, Key, path_text};
 pub use media_type::{MEDIA_TYPE_HEAD, media_type};
 pub use object::{Each, Listed, ObjectInfo, Sink};

@@ -83,6 +83,8 @@ pub struct Credentials {
     /// `POSTGREST_TOKEN` or `SUPABASE_TOKEN`: the bearer token for PostgREST, where it is not the API
     /// key.
     pub postgrest_token: Option<String>,
+    /// They may go to other machines in the clear (`--insecure`).
+    pub insecure: bool,
 }
 
 impl Credentials {
@@ -90,6 +92,7 @@ impl Credentials {
         let token = environment.get("POSTGREST_TOKEN");
         let key = environment.get("SUPABASE_SERVICE_KEY");
         Self {
+            insecure: environment.insecure(),
             postgres_password: environment.get("PGPASSWORD"),
             supabase_key: key.or_else(|| environment.get("SUPABASE_KEY")),
             postgrest_token: token.or_else(|| environment.get("SUPABASE_TOKEN")),

@@ -205,6 +205,28 @@ async fn wrong_keys_are_explained_and_not_shown() {
     }
 }
 
+#[test]
+fn a_key_goes_in_the_clear_only_to_this_machine() {
+    let open = |url: &str, insecure| {
+        let credentials = Credentials {
+            supabase_key: Some("service-key".into()),
+            insecure,
+            ..Credentials::default()
+        };
+        let options = Options {
+            credentials,
+            ..Options::default()
+        };
+        rows::open(&[url.to_owned()], &options).map(drop)
+    };
+    let elsewhere = "postgrest+http://db.example/rest/v1/device_test";
+    let error = open(elsewhere, false).unwrap_err();
+    assert!(error.message.contains("--insecure"), "{error}");
+    open(elsewhere, true).unwrap();
+    open(&elsewhere.replace("http:", "https:"), false).unwrap();
+    open("postgrest+http://127.0.0.1:1/device_test", false).unwrap();
+}
+
 #[tokio::test]
 async fn a_batch_is_sent_in_pieces_that_proxies_take() {
     let Some(fixture) = fixture().await else {

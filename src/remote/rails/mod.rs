@@ -137,7 +137,7 @@ impl RailsRemote {
         let mut host = url.clone();
         host.set_path("");
         host.set_query(None);
-        refuse_readable(&host, &self.environment)?;
+        refuse_readable(&host, self.environment.insecure())?;
         Ok(url)
     }
 

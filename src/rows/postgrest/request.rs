@@ -38,6 +38,8 @@ impl Api {
                 "keys do not belong into the URL; set SUPABASE_KEY or POSTGREST_TOKEN".into(),
             );
         }
+        crate::remote::refuse_readable(&url, credentials.insecure)
+            .map_err(|refused| refused.message)?;
         if url.path().trim_matches('/').is_empty() || url.path().ends_with('/') {
             return Err("it names no table".into());
         }
