@@ -384,9 +384,10 @@ mod tests {
         let version = claim.version;
         rename(&journal, "a.tmp", "a.jpg", 1);
         let (done, answer) = tokio::sync::oneshot::channel();
-        let names = journal.names().read();
-        journal.gone(&claim, &names, |result| done.send(result).unwrap());
-        drop(names);
+        {
+            let names = journal.names().read();
+            journal.gone(&claim, &names, |result| done.send(result).unwrap());
+        }
         answer.await.unwrap().unwrap();
         // The file that it was, and not another that was found.
         let about = journal.view().unwrap().about(&path("a.jpg")).unwrap();
