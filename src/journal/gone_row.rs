@@ -61,13 +61,14 @@ impl Store {
         if self.paused {
             return Ok(Claimed::nothing());
         }
+        let now = self.look_at_clock()?;
         let claims: Vec<GoneRow> = self
             .conn
             .prepare_cached(
                 "SELECT id, path, version, attempts FROM gone_row
                  WHERE state = 0 AND due_at <= ? ORDER BY due_at LIMIT ?",
             )?
-            .query_map(params![now_ms(), limit as i64], |row| {
+            .query_map(params![now, limit as i64], |row| {
                 Ok(GoneRow {
                     id: row.get(0)?,
                     path: RelPath::parse(&row.get::<_, Vec<u8>>(1)?).unwrap_or_else(RelPath::root),

@@ -25,6 +25,7 @@ mod proof;
 mod queue;
 mod retry;
 mod rows;
+mod set_back;
 mod share;
 mod store;
 mod stray;

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::rows::FolderId;
+use super::set_back::CLOCK_SLIP;
 use super::store::Store;
 use super::{Claimed, Crowd, FileStat, JournalError, now_ms};
 use crate::derive::thumbnail::ThumbnailState;
@@ -125,9 +126,7 @@ pub struct Settlement {
 }
 
 /// Nothing waits longer for its next attempt, milliseconds.
-pub(super) const LONGEST_WAIT: i64 = 60 * 60 * 1000;
-/// A clock that is set back by less, milliseconds, is only being kept right.
-pub(super) const CLOCK_SLIP: i64 = 1000;
+const LONGEST_WAIT: i64 = 60 * 60 * 1000;
 
 impl Store {
     pub(super) fn claim_files(

@@ -6,7 +6,6 @@
 
 use rusqlite::params;
 
-use super::queue::{CLOCK_SLIP, LONGEST_WAIT};
 use super::store::Store;
 use super::{Claimed, JournalError, now_ms};
 use crate::path::RelPath;
@@ -63,11 +62,7 @@ impl Store {
         if self.paused {
             return Ok(Claimed::nothing());
         }
-        let now = now_ms();
-        if now + CLOCK_SLIP < self.rows_looked_at {
-            self.row_clock_was_set_back(now, now + self.settle_ms)?;
-        }
-        self.rows_looked_at = now;
+        let now = self.look_at_clock()?;
         let due: Vec<(i64, i64, u32, bool)> = self
             .conn
             .prepare_cached(
@@ -101,23 +96,7 @@ impl Store {
             .conn
             .prepare_cached("SELECT min(row_due) FROM folder WHERE row_state = 1")?
             .query_row([], |row| row.get(0))?;
-        let next_due = match next_due {
-            Some(due) if due > now + LONGEST_WAIT => {
-                self.row_clock_was_set_back(now, now + LONGEST_WAIT)?;
-                Some(now)
-            }
-            due => due,
-        };
         Ok(Claimed { claims, next_due })
-    }
-
-    /// Rows that wait for a time after `latest` wait for now.
-    fn row_clock_was_set_back(&mut self, now: i64, latest: i64) -> Result<(), JournalError> {
-        self.conn.execute(
-            "UPDATE folder SET row_due = ?1 WHERE row_state = 1 AND row_due > ?2",
-            params![now, latest],
-        )?;
-        Ok(())
     }
 
     pub(super) fn settle_rows(

@@ -39,8 +39,8 @@ pub(super) struct Store {
     pub(super) paused: bool,
     pub(super) batch: Current,
     pub(super) arrivals: Arrivals,
-    /// When rows were claimed last, by the clock: it has been set back if that is still to come.
-    pub(super) rows_looked_at: i64,
+    /// When [rows or deletions were claimed](Self::look_at_clock) last, by the clock.
+    pub(super) looked_at: i64,
     /// What has come to the totals of folders in this transaction.
     pub(super) notes: Notes,
     pub(super) share: Share,
@@ -107,7 +107,7 @@ impl Store {
             paused: false,
             batch: Current::default(),
             arrivals: Arrivals::default(),
-            rows_looked_at: 0,
+            looked_at: i64::MAX,
             share: Share::default(),
             folder_ids: HashMap::new(),
             folder_paths: HashMap::new(),
@@ -232,6 +232,7 @@ impl Store {
         self.forget_folders();
         self.batch = Current::default();
         self.arrivals.lose();
+        self.looked_at = i64::MAX;
         self.notes.forget();
     }
 }

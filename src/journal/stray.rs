@@ -198,6 +198,7 @@ impl Store {
         if !self.sync_deletes || self.paused {
             return Ok(Claimed::nothing());
         }
+        let now = self.look_at_clock()?;
         const DUE: &str =
             "state = 0 AND file_id IS NULL AND folder_id IS NULL AND gone_row_id IS NULL";
         let due: Vec<(i64, Vec<u8>, bool, u32)> = self
@@ -206,7 +207,7 @@ impl Store {
                 "SELECT id, path, thumbnail, attempts FROM stray
                  WHERE {DUE} AND due_at <= ? ORDER BY due_at LIMIT ?"
             ))?
-            .query_map(params![now_ms(), limit as i64], |row| {
+            .query_map(params![now, limit as i64], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?
             .collect::<Result<_, _>>()?;
