@@ -14,8 +14,16 @@ pub(super) fn delete(root: &Path, key: &Key) -> Result<(), RemoteError> {
     match fs::remove_file(&path) {
         // With its disk, perhaps.
         Err(error) if is_missing(&error) => return is_there(root, &what),
-        // A folder is no object.
-        Err(error) if error.kind() == ErrorKind::IsADirectory => return Ok(()),
+        // A folder is no object, and no object has a name that cannot be: what was being stored when it was
+        // deleted is recorded as perhaps there.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::IsADirectory | ErrorKind::InvalidFilename
+            ) =>
+        {
+            return Ok(());
+        }
         result => result.map_err(|error| explain(&what, &error))?,
     }
     // Up to the first that is not empty; that may be because of somebody who is faster.
@@ -26,4 +34,20 @@ pub(super) fn delete(root: &Path, key: &Key) -> Result<(), RemoteError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::RelPath;
+    use crate::remote::Artifact;
+
+    #[test]
+    fn what_has_a_name_that_cannot_be_is_not_there() {
+        let root = tempfile::tempdir().unwrap();
+        let path = RelPath::parse(&[b'%'; 255]).unwrap();
+        let key = Key::new(Artifact::Original, &path);
+        assert!(fs::write(root.path().join(key.as_str()), "").is_err());
+        delete(root.path(), &key).unwrap();
+    }
 }
