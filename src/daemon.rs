@@ -92,6 +92,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
     let directory = open_directory(settings)?;
     let mut lock = Lock::acquire(&directory, settings)?;
     refuse_vanished(settings, &directory)?;
+    probe::refuse_forgotten_remote(settings)?;
     let mut places = runtime.block_on(probe::open_and_probe(settings))?;
     lock.take_journal(settings)?;
     let metrics = settings

@@ -11,6 +11,8 @@ mod faults;
 mod line;
 #[path = "cloudinary/mounted.rs"]
 mod mounted;
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "cloudinary/refused.rs"]
 mod refused;
 #[path = "support/rig.rs"]
@@ -22,51 +24,4 @@ mod tree;
 #[path = "support/world.rs"]
 mod world;
 
-use std::io::Write;
-use std::sync::Arc;
-
-use outboxfs::path::RelPath;
-use outboxfs::remote::{Artifact, Body, Environment, Key, Put, Remote, RemoteError, open_with};
-use url::Url;
-
-const MIB: usize = 1 << 20;
-
-fn key(path: &str) -> Key {
-    Key::new(
-        Artifact::Original,
-        &RelPath::parse(path.as_bytes()).unwrap(),
-    )
-}
-
-fn put(path: &str, content: &[u8]) -> Put {
-    let body = match content.len() > MIB {
-        true => {
-            let mut file = tempfile::tempfile().unwrap();
-            file.write_all(content).unwrap();
-            let len = content.len() as u64;
-            Body::File {
-                file: Arc::new(file),
-                len,
-            }
-        }
-        false => Body::Bytes(content.to_vec().into()),
-    };
-    Put {
-        key: key(path),
-        body,
-        content_type: "application/octet-stream".to_owned(),
-        hash: blake3::hash(content),
-        decoded: None,
-        metadata: vec![("mtime", "1700000000.5".to_owned())],
-    }
-}
-
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    fastrand::Rng::with_seed(seed).fill(&mut bytes);
-    bytes
-}
-
-async fn open(url: &str, environment: &Environment) -> Result<Arc<dyn Remote>, RemoteError> {
-    open_with(&Url::parse(url).unwrap(), environment).await
-}
+use objects::{MIB, key, noise, open, put};

@@ -221,6 +221,7 @@ fn a_push_deletes_what_it_finds_missing() {
     let push = |more: &[&str]| {
         let output = rig.run(&[&["push", "pictures", "--remote", &remote], more].concat());
         assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     };
     for name in ["file", "kept", "a/b/c/file", "a/stats.json", "left/out"] {
         rig.write(name, name);
@@ -229,7 +230,8 @@ fn a_push_deletes_what_it_finds_missing() {
     assert_eq!(rig.row("SELECT count(*) FROM device_test"), "1");
     fs::remove_file(rig.pictures().join("file")).unwrap();
     fs::remove_dir_all(rig.pictures().join("a")).unwrap();
-    push(&["--sync-deletes", "--exclude", "left/"]);
+    let said = push(&["--sync-deletes", "--exclude", "left/"]);
+    assert!(said.contains("3 files deleted at the remote"), "{said}");
     rig.assert_same();
     assert_eq!(rig.row("SELECT count(*) FROM device_test"), "0");
 }

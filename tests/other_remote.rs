@@ -90,3 +90,18 @@ fn a_first_mount_to_another_remote_may_be_refused() {
     let (said, _) = rig.push_to("remote", &[]);
     assert_says(&said, &["nothing to upload"]);
 }
+
+#[test]
+fn a_remote_that_is_forgotten_is_asked_for() {
+    let Some(rig) = Rig::new() else { return };
+    fs::write(rig.pictures().join("a"), "one").unwrap();
+    rig.push_to("second", &[]);
+    for command in ["mount", "push", "verify"] {
+        let output = rig.run(&[command, "pictures"]);
+        assert_ne!(output.status.code(), Some(0), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_says(&said, &["was delivered to", &rig.url("second"), "--remote"]);
+    }
+    let output = rig.run(&["verify", "pictures", "--remote", &rig.url("second")]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}

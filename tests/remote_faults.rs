@@ -3,23 +3,18 @@
 
 #[path = "support/faults.rs"]
 mod faults;
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "support/s3.rs"]
 mod s3;
 
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use faults::{Fault, Proxy, is_part};
-use outboxfs::path::RelPath;
-use outboxfs::remote::{
-    Artifact, Body, Key, Put, Remote, RemoteError, RemoteErrorKind, StoredPart, Unfinished,
-    UploadNotes, open_with,
-};
-use url::Url;
-
-const MIB: usize = 1 << 20;
+use objects::{MIB, Noted, noise, put, store_all};
+use outboxfs::remote::{Remote, RemoteErrorKind, Unfinished};
 
 /// A fifth of all requests fails in each of the ways that networks and services have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +54,7 @@ async fn each_fault_alone_is_told_truly() {
         let first = move |_: &_| (broken.fetch_add(1, Ordering::Relaxed) == 0).then_some(fault);
         let proxy = Proxy::start(&server.endpoint, Box::new(first));
         let remote = open(&server, &proxy).await;
-        match remote.put(put("small", b"content".to_vec())).await {
+        match remote.put(put("small", b"content")).await {
             Ok(_) => assert_eq!(fault, Fault::Delay),
             Err(error) => {
                 assert_eq!(error.kind, RemoteErrorKind::Transient, "{fault:?}: {error}");
@@ -67,7 +62,7 @@ async fn each_fault_alone_is_told_truly() {
                 assert_eq!(error.retry_after, asked, "{fault:?}: {error}");
             }
         }
-        remote.put(put("small", b"content".to_vec())).await.unwrap();
+        remote.put(put("small", b"content")).await.unwrap();
     }
 }
 
@@ -88,7 +83,7 @@ async fn a_completed_upload_whose_answer_is_lost_is_done() {
     );
     let remote = open(&server, &proxy).await;
     let content = noise(20 * MIB, 1);
-    let proof = remote.put(put("large", content.clone())).await.unwrap();
+    let proof = remote.put(put("large", &content)).await.unwrap();
     assert!(proof.etag.is_some());
     assert_eq!(proxy.faults(), 1);
     assert!(read(&server, "large").await == content);
@@ -119,9 +114,8 @@ async fn deletions_carry_only_checksums_that_the_service_knows() {
             s3::BUCKET,
             proxy.endpoint
         );
-        let url = Url::parse(&url).unwrap();
-        let remote = open_with(&url, &server.environment()).await.unwrap();
-        let puts = ["a", "b"].map(|name| put(name, b"x".to_vec()));
+        let remote = objects::open(&url, &server.environment()).await.unwrap();
+        let puts = ["a", "b"].map(|name| put(name, b"x"));
         for put in puts.clone() {
             remote.put(put).await.unwrap();
         }
@@ -143,7 +137,7 @@ async fn a_large_file_goes_on_where_it_was_broken_off() {
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
     let remote = open(&server, &proxy).await;
-    let large = put("large", content.clone());
+    let large = put("large", &content);
     let notes = Noted::default();
     let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
     done.unwrap();
@@ -165,7 +159,7 @@ async fn an_upload_of_other_content_is_not_gone_on_with() {
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
     let remote = open(&server, &proxy).await;
-    let large = put("large", content.clone());
+    let large = put("large", &content);
     let notes = Noted::default();
     let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
     done.unwrap();
@@ -187,7 +181,7 @@ async fn an_upload_that_the_service_forgot_begins_anew() {
     assert_eq!(uploads(&server).await, 0);
     remote.abandon(&unfinished.name).await.unwrap();
     let notes = Noted::default();
-    let large = put("large", content.clone());
+    let large = put("large", &content);
     let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
     done.unwrap();
     assert_eq!(notes.began.load(Ordering::Relaxed), 1);
@@ -203,7 +197,7 @@ async fn an_upload_that_was_completed_meanwhile_is_done() {
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
     let remote = open(&server, &proxy).await;
-    let large = put("large", noise(20 * MIB, 6));
+    let large = put("large", &noise(20 * MIB, 6));
     let notes = Noted::default();
     let first = remote.put_resumable(large.clone(), None, &notes).await;
     let unfinished = notes.unfinished();
@@ -242,7 +236,7 @@ async fn without_the_right_to_list_parts_the_notes_are_gone_by_once() {
             }),
         );
         let remote = open(&server, &proxy).await;
-        let (large, notes) = (put("large", content.clone()), Noted::default());
+        let (large, notes) = (put("large", &content), Noted::default());
         let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
         if forgotten {
             done.unwrap_err();
@@ -253,45 +247,6 @@ async fn without_the_right_to_list_parts_the_notes_are_gone_by_once() {
             assert!(read(&server, "large").await == content);
         }
         assert_eq!(uploads(&server).await, 0);
-    }
-}
-
-/// What a daemon would keep in its journal.
-#[derive(Default)]
-struct Noted {
-    began: AtomicUsize,
-    unfinished: Mutex<Unfinished>,
-    ends: Mutex<Vec<&'static str>>,
-}
-
-impl Noted {
-    fn unfinished(&self) -> Unfinished {
-        self.unfinished.lock().unwrap().clone()
-    }
-
-    fn said(&self) -> Vec<&'static str> {
-        self.ends.lock().unwrap().clone()
-    }
-}
-
-#[async_trait::async_trait]
-impl UploadNotes for Noted {
-    async fn began(&self, name: String) -> Result<(), RemoteError> {
-        self.began.fetch_add(1, Ordering::Relaxed);
-        self.unfinished.lock().unwrap().name = name;
-        Ok(())
-    }
-
-    fn stored(&self, part: StoredPart) {
-        self.unfinished.lock().unwrap().parts.push(part);
-    }
-
-    async fn completed(&self) {
-        self.ends.lock().unwrap().push("completed");
-    }
-
-    async fn given_up(&self) {
-        self.ends.lock().unwrap().push("given up");
     }
 }
 
@@ -306,7 +261,7 @@ async fn broken_off(server: &s3::Server, name: &str, content: &[u8], parts: usiz
     let proxy = Proxy::start(&server.endpoint, Box::new(dies));
     let remote = open(server, &proxy).await;
     let notes = Noted::default();
-    let large = put(name, content.to_vec());
+    let large = put(name, content);
     let error = remote.put_resumable(large, None, &notes).await.unwrap_err();
     assert!(error.may_pass(), "{error}");
     assert!(notes.said().is_empty());
@@ -337,38 +292,11 @@ fn file_count() -> usize {
 
 async fn deliver_all(server: &s3::Server, proxy: &Proxy, count: usize) {
     let remote = open(server, proxy).await;
-    let next = Arc::new(AtomicUsize::new(0));
-    let workers = (0..16).map(|_| {
-        let (remote, next) = (remote.clone(), next.clone());
-        tokio::spawn(async move {
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= count {
-                    return;
-                }
-                deliver(&*remote, put(&i.to_string(), content(i))).await;
-            }
-        })
-    });
-    for worker in workers.collect::<Vec<_>>() {
-        worker.await.unwrap();
-    }
+    store_all(&remote, count, |i| put(&i.to_string(), &content(i))).await;
     assert!(proxy.faults() > count / 10, "{} faults", proxy.faults());
     for i in 0..count {
         assert!(read(server, &i.to_string()).await == content(i), "{i}");
     }
-}
-
-/// Tries again as delivery does, until the object is there.
-async fn deliver(remote: &dyn Remote, put: Put) {
-    for _ in 0..50 {
-        match remote.put(put.clone()).await {
-            Ok(_) => return,
-            Err(error) => assert!(error.may_pass(), "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..50))).await;
-    }
-    panic!("{} did not arrive in 50 tries", put.key);
 }
 
 /// One file in a hundred is large; the rest has a few kilobytes.
@@ -380,40 +308,9 @@ fn content(i: usize) -> Vec<u8> {
     noise(len, i as u64)
 }
 
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    fastrand::Rng::with_seed(seed).fill(&mut bytes);
-    bytes
-}
-
-fn put(name: &str, content: Vec<u8>) -> Put {
-    let hash = blake3::hash(&content);
-    let len = content.len() as u64;
-    let body = if content.len() > MIB {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&content).unwrap();
-        let file = Arc::new(file);
-        Body::File { file, len }
-    } else {
-        Body::Bytes(content.into())
-    };
-    Put {
-        key: Key::new(
-            Artifact::Original,
-            &RelPath::parse(name.as_bytes()).unwrap(),
-        ),
-        body,
-        content_type: "application/octet-stream".to_owned(),
-        hash,
-        decoded: None,
-        metadata: Vec::new(),
-    }
-}
-
 async fn open(server: &s3::Server, proxy: &Proxy) -> Arc<dyn Remote> {
     let url = format!("s3://{}/f?endpoint={}", s3::BUCKET, proxy.endpoint);
-    let url = Url::parse(&url).unwrap();
-    open_with(&url, &server.environment()).await.unwrap()
+    objects::open(&url, &server.environment()).await.unwrap()
 }
 
 async fn read(server: &s3::Server, name: &str) -> Vec<u8> {

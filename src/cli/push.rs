@@ -403,6 +403,10 @@ fn summary(tally: &Tally, scan_only: bool, took: Duration) -> String {
         let skipped = amount(tally.skipped_files, tally.skipped_bytes);
         text += &format!("; {skipped} were there already");
     }
+    if tally.deleted_files > 0 {
+        let deleted = counted(tally.deleted_files, "file");
+        text += &format!("; {deleted} deleted at the remote");
+    }
     if tally.too_large_files > 0 {
         text += &format!(
             "; {} larger than --max-size left out",

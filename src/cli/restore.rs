@@ -9,6 +9,7 @@ use super::tree::{self, Tree};
 use super::{Error, say};
 use crate::config::Settings;
 use crate::control::{self, Request};
+use crate::daemon::probe::refuse_forgotten_remote;
 use crate::path::RelPath;
 use crate::status::counted;
 use crate::{remote, suspect};
@@ -84,6 +85,8 @@ fn restore(tree: &Tree, path: &Path, settings: &Settings) -> Result<u64, Error> 
     }
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let offline = Offline::open(tree, journal, settings.clone())?;
+    refuse_forgotten_remote(&offline.settings)
+        .map_err(|error| Error::Refused(error.to_string()))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let remote = remote::open_configured(&offline.settings)

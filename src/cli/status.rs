@@ -28,7 +28,7 @@ Examples:
 Exit codes:
   0  shown
   1  there is nothing to show
-  2  wrong usage";
+  2  wrong usage, or there is no such directory";
 
 /// Show how far delivery is, and whether it is safe to unplug.
 #[derive(Debug, clap::Args)]
@@ -147,7 +147,7 @@ fn from_daemon(mountpoint: &Path) -> Result<Snapshot, String> {
 pub fn one(path: &Path, journal: Option<&Path>, mounts: &Mounts) -> Result<Source, Error> {
     let shown = path.display();
     let real = real_path(path)
-        .map_err(|error| Error::Failed(format!("cannot look at {shown}: {error}")))?;
+        .map_err(|error| Error::Refused(format!("cannot look at {shown}: {error}")))?;
     let journal = match journal {
         Some(journal) => Some((real.clone(), journal.to_owned())),
         None => known_journal(&real)?,

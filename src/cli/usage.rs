@@ -60,7 +60,19 @@ fn sentence(error: &clap::Error) -> String {
     let told: Vec<&str> = told.split_whitespace().collect();
     let told = told.join(" ");
     let told = told.strip_prefix("error: ").unwrap_or(&told);
-    format!("{told}; 'outboxfs --help' shows how it is used")
+    format!("{told}; '{} --help' shows how it is used", command(&text))
+}
+
+/// The command that was meant, from the parser's `Usage: outboxfs push [OPTIONS] <DIR>`.
+fn command(text: &str) -> String {
+    let usage = text
+        .split_once("Usage: ")
+        .map_or("outboxfs", |(_, usage)| usage);
+    let words = usage.split_whitespace();
+    let words: Vec<&str> = words
+        .take_while(|word| !word.starts_with(['[', '<', '-']))
+        .collect();
+    words.join(" ")
 }
 
 /// The flag, and the variable that stands for it if that is set: the value may come from there.
@@ -118,5 +130,13 @@ mod tests {
             assert!(text.starts_with(start), "{text}");
             assert!(!text.contains('\n'), "{text}");
         }
+    }
+
+    #[test]
+    fn the_help_that_is_pointed_to_is_of_the_command() {
+        let text = refusal(&["outboxfs", "push", "/x", "--wokers", "3"]);
+        assert!(text.contains("; 'outboxfs push --help'"), "{text}");
+        let text = refusal(&["outboxfs", "mont"]);
+        assert!(text.contains("; 'outboxfs --help'"), "{text}");
     }
 }

@@ -10,6 +10,7 @@ use super::given::Given;
 use super::push::say_json;
 use super::{Error, FAILED, say, tree};
 use crate::config::{self, Places};
+use crate::daemon::probe::refuse_forgotten_remote;
 use crate::journal::View;
 use crate::remote;
 use crate::status::{counted, one_line};
@@ -85,6 +86,7 @@ pub fn run(args: VerifyArgs) -> Result<ExitCode, Error> {
     let directory = tree.directory;
     let places = Places::from_env()?;
     let settings = config::resolve(settings, directory.clone(), directory, &places)?;
+    refuse_forgotten_remote(&settings).map_err(|error| Error::Refused(error.to_string()))?;
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let view = View::open(&journal).map_err(|error| failed(&error))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;

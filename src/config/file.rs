@@ -267,8 +267,19 @@ fn path_of(table: &mut DeTable<'_>, key: &str) -> Result<Option<String>, Mistake
 }
 
 fn deserialize(table: DeTable<'_>) -> Result<Settings, Mistake> {
+    let values: Vec<_> = table
+        .iter()
+        .map(|(key, value)| (key.get_ref().to_string(), value.span()))
+        .collect();
     let table = Spanned::new(0..0, table);
-    Settings::deserialize(Deserializer::from(table)).map_err(mistake)
+    Settings::deserialize(Deserializer::from(table)).map_err(|error| {
+        let (at, what) = mistake(error);
+        // Of a value the parser names what is wrong with it, and not whose it is.
+        match values.into_iter().find(|(_, value)| value.contains(&at)) {
+            Some((key, _)) => (at, format!("{key}: {what}")),
+            None => (at, what),
+        }
+    })
 }
 
 fn mistake(error: toml::de::Error) -> Mistake {
@@ -295,8 +306,9 @@ mod tests {
     fn errors_name_the_line() {
         for (text, line, what) in [
             ("workers = 3\nworker = 3\n", 2, "unknown field `worker`"),
+            ("\n\nworkers = 0\n", 3, "workers: "),
             ("\n\nworkers = 0\n", 3, "from 1 to 256"),
-            ("settle = \"soon\"\n", 1, "invalid type"),
+            ("settle = \"soon\"\n", 1, "settle: invalid type"),
             ("workers = 3\nsettle = \n", 2, ""),
             ("\nremote = \"ftp://x/y\"\n", 2, "unknown"),
             ("remote = \"s3://key:hush@bucket/\"\n", 1, "credentials"),

@@ -42,6 +42,8 @@ pub struct MountSettings {
     /// Where it is mounted; canonical; equal to `directory` if it is mounted over itself.
     pub mountpoint: PathBuf,
     pub remote: Url,
+    /// Nobody named it.
+    pub default_remote: bool,
     /// Where the remote's secrets are, beside the environment; absolute, as all paths here.
     pub env_file: Option<PathBuf>,
     /// What the remote's certificate may be signed by, beside the system's.
@@ -156,9 +158,10 @@ pub fn resolve(
         Some(journal) => journal_file(&journal)?,
         None => real_path(&places.journal(&directory)),
     };
+    let default_remote = settings.remote.is_none();
     let remote = match settings.remote {
         Some(remote) => remote,
-        None => default_remote(&directory, places)?,
+        None => usual_remote(&directory, places)?,
     };
     let remote_directory = remote.directory().map(|path| real_path(&path));
     let beside_remote = || RowsUrl::from_database(&remote_directory.as_ref()?.join(ROWS_FILE));
@@ -209,6 +212,7 @@ pub fn resolve(
             .map_err(of_rows)?,
         stats: stats.map_err(ConfigError)?,
         remote: remote.as_url().clone(),
+        default_remote,
         env_file: settings.env_file.as_deref().map(real_path),
         ca_file: settings.ca_file.as_deref().map(real_path),
         insecure: settings.insecure.unwrap_or(false),
@@ -322,7 +326,7 @@ fn journal_file(path: &Path) -> Result<PathBuf, ConfigError> {
     Ok(real_path(path))
 }
 
-fn default_remote(directory: &Path, places: &Places) -> Result<RemoteUrl, ConfigError> {
+fn usual_remote(directory: &Path, places: &Places) -> Result<RemoteUrl, ConfigError> {
     let path = real_path(&places.remote(directory));
     RemoteUrl::from_directory(&path).ok_or_else(|| {
         ConfigError(format!(

@@ -105,13 +105,32 @@ fn mounted_before(settings: &MountSettings) -> bool {
 
 /// What is to be known where the journal tells of another remote; a sentence.
 pub(crate) fn other_remote(settings: &MountSettings) -> Option<String> {
-    let meta = View::open(&settings.journal).and_then(|view| view.meta());
-    let before = meta.ok()?.remote?;
     let now = remote::place(&settings.remote);
-    (before != now).then(|| {
+    delivered_elsewhere(settings).map(|before| {
         format!(
             "until now the directory was delivered to {before}: everything is due again, for {now} \
              (for both, give each a --journal of its own)"
         )
     })
+}
+
+/// Somebody who names a remote once means it the next time, too: the usual one is not taken in its
+/// place. The error is a sentence.
+pub(crate) fn refuse_forgotten_remote(settings: &MountSettings) -> Result<(), DaemonError> {
+    match delivered_elsewhere(settings) {
+        Some(before) if settings.default_remote => Err(DaemonError(format!(
+            "{} was delivered to {before}, and no remote is named now; give it again with --remote, \
+             or '--remote {}' for the usual place",
+            settings.directory.display(),
+            settings.remote
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The place that the journal tells of, if it is another one than the remote's.
+fn delivered_elsewhere(settings: &MountSettings) -> Option<String> {
+    let meta = View::open(&settings.journal).and_then(|view| view.meta());
+    let before = meta.ok()?.remote?;
+    (before != remote::place(&settings.remote)).then_some(before)
 }

@@ -85,6 +85,9 @@ async fn delete(context: &Context, deletions: &[Deletion]) -> Vec<(StrayId, Dele
         let outcome = match answers.into_iter().collect::<Result<(), RemoteError>>() {
             Ok(()) => {
                 tracing::info!(path = %deletion.path, "deleted at the remote");
+                if let Some(observer) = &context.options.observer {
+                    observer.deleted(&deletion.path);
+                }
                 DeletionOutcome::Deleted
             }
             Err(error) if error.kind == RemoteErrorKind::Permanent => {

@@ -114,7 +114,7 @@ async fn deliver(context: &Arc<Context>, claim: FileClaim, place: &Held) -> Opti
         context.progress.failed();
     }
     if let Some(observer) = &context.options.observer {
-        (observer.0)(&claim, &outcome, started.elapsed());
+        observer.attempted(&claim, &outcome, started.elapsed());
     }
     if matches!(outcome, FileOutcome::Gone) {
         return None;

@@ -82,7 +82,7 @@ use crate::rows::RowSink;
 const WAITING_PICTURES: usize = 64;
 
 /// How delivery is to go about it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Small files delivered at a time.
     pub workers: usize,
@@ -111,8 +111,16 @@ pub struct Options {
     pub stats: StatsRules,
     /// Name of the machine, for rows.
     pub host: String,
-    /// Told of every attempt, for people and programs.
-    pub observer: Option<Observer>,
+    /// Told of what comes to pass, for people and programs.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Hears what comes to pass, before the journal does. Called on delivery's tasks.
+pub trait Observer: Send + Sync {
+    /// What became of a file, and how long that took.
+    fn attempted(&self, claim: &FileClaim, outcome: &FileOutcome, took: Duration);
+    /// What was deleted here is deleted at the remote.
+    fn deleted(&self, path: &RelPath);
 }
 
 /// What is made of pictures.
@@ -123,18 +131,6 @@ pub struct Pictures {
     pub limits: thumbnail::Limits,
     /// This program, whose `decode` command is where C decoders work.
     pub program: PathBuf,
-}
-
-/// Hears what became of a file, and how long that took, before the journal does.
-#[derive(Clone)]
-pub struct Observer(pub Arc<Attempted>);
-
-type Attempted = dyn Fn(&FileClaim, &FileOutcome, Duration) + Send + Sync;
-
-impl std::fmt::Debug for Observer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Observer")
-    }
 }
 
 /// What all tasks share.

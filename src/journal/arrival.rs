@@ -240,23 +240,13 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::{BatchLimits, Entry, Journal, Lane, Options, View};
+    use super::super::{Entry, Journal, Lane, Options, View};
     use super::*;
-    use crate::glob::Globs;
 
     fn open(state: &Path, settle: Duration) -> Journal {
         Journal::open(Options {
-            path: state.join("journal.db"),
-            directory: "/srv/rig".into(),
-            device: 1,
-            inode: 2,
             settle,
-            has_rows: false,
-            sync_deletes: false,
-            priority: Globs::default(),
-            thumbnails: Vec::new(),
-            batches: BatchLimits::default(),
-            remote: None,
+            ..Options::of_test(state.join("journal.db"))
         })
         .unwrap()
     }

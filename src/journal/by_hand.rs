@@ -8,7 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use super::JournalError;
-use super::writer::{Loop, checkpoint_once};
+use super::checkpoint;
+use super::writer::Loop;
 
 /// What writes a journal that was opened [by hand](super::Journal::by_hand), in the place of its threads.
 pub struct Hand {
@@ -46,7 +47,7 @@ impl Hand {
 
     /// Moves the write-ahead log into the database; syncs both.
     pub fn checkpoint(&mut self) -> Result<(), JournalError> {
-        checkpoint_once(&self.writer.store.lock().conn)?;
+        checkpoint::once(&self.writer.store.lock().conn)?;
         Ok(())
     }
 

@@ -2,15 +2,12 @@
 //! a long queue as for a short one.
 
 use std::os::raw::c_int;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use rusqlite::ffi;
 
 use super::queue::{FileOutcome, Lane, Settlement};
 use super::store::Store;
-use super::{BatchLimits, FileStat, Options, now_ms};
-use crate::glob::Globs;
+use super::{FileStat, Options, now_ms};
 use crate::path::RelPath;
 
 /// What the statements of a connection have done since this was asked last.
@@ -42,17 +39,9 @@ fn work(store: &Store) -> Work {
 
 fn store_with(dir: &tempfile::TempDir, files: u64) -> Store {
     let mut store = Store::open(&Options {
-        path: dir.path().join(format!("{files}.db")),
-        directory: PathBuf::from("/srv/rig"),
-        device: 1,
-        inode: 2,
-        settle: Duration::ZERO,
         has_rows: true,
         sync_deletes: true,
-        priority: Globs::default(),
-        thumbnails: Vec::new(),
-        batches: BatchLimits::default(),
-        remote: None,
+        ..Options::of_test(dir.path().join(format!("{files}.db")))
     })
     .unwrap();
     store.conn.execute_batch("BEGIN").unwrap();

@@ -11,6 +11,7 @@ mod batch;
 mod boot;
 mod by_hand;
 mod change;
+mod checkpoint;
 #[cfg(test)]
 mod cost;
 mod crowd;
@@ -19,6 +20,7 @@ mod fault;
 mod folders;
 mod found;
 mod gone_row;
+mod op;
 mod other_remote;
 mod pending;
 mod proof;
@@ -54,6 +56,7 @@ pub use crowd::Crowd;
 pub use fault::Fault;
 pub use folders::FolderCounts;
 pub use gone_row::GoneRow;
+use op::{Answer, Op};
 pub use pending::{Waiting, Walk};
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
@@ -160,6 +163,26 @@ pub struct Options {
     /// Where it is delivered to, as [`crate::remote::place`] names it; `None` for who delivers
     /// nothing. If that is another remote than before, everything is due again.
     pub remote: Option<String>,
+}
+
+#[cfg(test)]
+impl Options {
+    /// For a journal of its own; what settles is due at once.
+    fn of_test(path: PathBuf) -> Self {
+        Self {
+            path,
+            directory: "/srv/rig".into(),
+            device: 1,
+            inode: 2,
+            settle: Duration::ZERO,
+            has_rows: false,
+            sync_deletes: false,
+            priority: Globs::default(),
+            thumbnails: Vec::new(),
+            batches: BatchLimits::default(),
+            remote: None,
+        }
+    }
 }
 
 /// A handle to the open journal; cheap to clone. The database is closed when the last is dropped.
@@ -503,62 +526,4 @@ pub struct Sighting {
     pub ctime_ns: i64,
     /// It was delivered with this size, and has zeros now where it had content.
     pub hollow: bool,
-}
-
-/// What the writer is asked to do. Applied by reference, so that a failed group can be tried again
-/// one by one.
-#[derive(Debug)]
-enum Op {
-    Change(Change),
-    Sync,
-    ClaimFiles {
-        lane: Lane,
-        limit: usize,
-        crowd: Option<Crowd>,
-    },
-    SettleFiles(Vec<Settlement>),
-    ClaimRows {
-        limit: usize,
-    },
-    SettleRows(Vec<(RowClaim, RowOutcome)>),
-    ClaimGoneRows {
-        limit: usize,
-    },
-    SettleGoneRows(Vec<(GoneRow, RowOutcome)>),
-    ClaimDeletions {
-        limit: usize,
-    },
-    SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
-    BeginUpload(upload::Begun),
-    PartStored {
-        upload: UploadId,
-        part: UploadPart,
-    },
-    UploadCompleted(UploadId),
-    EndUpload(UploadId),
-    Leftovers,
-    Hurry,
-    BeginScan(RelPath),
-    Scanned(ScannedFolder),
-    EndScan(RelPath),
-    Retry(RelPath),
-    Flush(RelPath),
-    Pause(bool),
-    Mounted,
-    Ended,
-    /// Something was written down without the writer.
-    Arrived,
-}
-
-/// What the writer answers.
-#[derive(Debug)]
-enum Answer {
-    Done,
-    Files(Claimed<FileClaim>),
-    Rows(Claimed<RowClaim>),
-    GoneRows(Claimed<GoneRow>),
-    Deletions(Claimed<Deletion>),
-    Upload(UploadId),
-    Leftovers(Vec<Unfinished>),
-    Count(u64),
 }

@@ -36,10 +36,9 @@ impl Store {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{BatchLimits, Options};
+    use super::super::Options;
     use super::*;
     use crate::clock;
-    use crate::glob::Globs;
 
     #[test]
     fn rows_and_deletions_do_not_wait_for_a_time_that_the_clock_has_left() {
@@ -47,17 +46,10 @@ mod tests {
         const AHEAD: i64 = 40 * 60_000;
         let state = tempfile::tempdir().unwrap();
         let mut store = Store::open(&Options {
-            path: state.path().join("journal.db"),
-            directory: "/srv/rig".into(),
-            device: 1,
-            inode: 2,
             settle: Duration::from_millis(500),
             has_rows: true,
             sync_deletes: true,
-            priority: Globs::default(),
-            thumbnails: Vec::new(),
-            batches: BatchLimits::default(),
-            remote: None,
+            ..Options::of_test(state.path().join("journal.db"))
         })
         .unwrap();
         let claim = |store: &mut Store| {

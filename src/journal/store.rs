@@ -318,7 +318,7 @@ fn mount_id(journal: &Path, directory: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{BatchLimits, FileId, Journal};
+    use crate::journal::{FileId, Journal};
 
     /// How often any statement of the connection was prepared anew.
     fn prepared_anew(conn: &Connection) -> i32 {
@@ -339,20 +339,7 @@ mod tests {
     #[test]
     fn looking_for_equal_content_plans_once() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(Options {
-            path: folder.path().join("journal.db"),
-            directory: "/pictures".into(),
-            device: 1,
-            inode: 2,
-            settle: std::time::Duration::ZERO,
-            has_rows: false,
-            sync_deletes: false,
-            priority: Globs::default(),
-            batches: BatchLimits::default(),
-            thumbnails: Vec::new(),
-            remote: None,
-        })
-        .unwrap();
+        let journal = Journal::open(Options::of_test(folder.path().join("journal.db"))).unwrap();
         let view = journal.view().unwrap();
         for number in 0..10_u8 {
             let found = view.copy_source(FileId(number.into()), &blake3::hash(&[number]), false);

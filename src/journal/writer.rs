@@ -7,7 +7,6 @@
 //! [`BACKLOG`]; checkpoint requests, bounded by one. The store is locked by whoever writes, never
 //! while anything is waited for but the disk.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,11 +15,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
-use rusqlite::Connection;
 
 use super::fault::Fault;
+use super::op::{Answer, Op};
 use super::store::Store;
-use super::{Answer, Change, Due, Durability, FileOutcome, JournalError, Op, damage};
+use super::{Change, Due, Durability, JournalError, checkpoint, damage};
 
 /// Requests that may wait for the writer before senders block.
 const BACKLOG: usize = 4096;
@@ -30,8 +29,6 @@ const GROUP: usize = 256;
 const CHECKPOINT_EVERY: usize = 1000;
 /// Folders of a batch that are summed up between two groups.
 const BATCH_STEP: usize = 64;
-/// A write-ahead log that has grown to so many pages begins anew: reading takes longer with it.
-const LONGEST_LOG: i64 = 8192;
 /// Folder-rename work done between two groups, files.
 const EXPANSION_STEP: usize = 256;
 
@@ -69,7 +66,7 @@ impl Writer {
         writer.threads = vec![
             spawn(
                 "checkpoint",
-                Box::new(move || checkpoint(&path, &checkpoints, &log_is_long)),
+                Box::new(move || checkpoint::run(&path, &checkpoints, &log_is_long)),
             )?,
             spawn("journal", Box::new(move || its_loop.run()))?,
         ];
@@ -318,7 +315,7 @@ impl Loop {
         if self.log_is_long.swap(false, Ordering::Relaxed) {
             // Nothing is written meanwhile, and little is left to do: what comes next is written to
             // the log's beginning.
-            let _ = checkpoint_once(&self.store.lock().conn);
+            let _ = checkpoint::once(&self.store.lock().conn);
         }
         if self.fault.is_to_be_tried() {
             let _ = self.make_sure_of_log();
@@ -415,58 +412,6 @@ impl Loop {
     }
 }
 
-impl Op {
-    fn may_expand(&self) -> bool {
-        matches!(
-            self,
-            Op::Change(super::Change::Renamed { .. } | super::Change::Exchanged { .. })
-        )
-    }
-
-    fn makes_work(&self) -> bool {
-        !matches!(
-            self,
-            Op::ClaimFiles { .. }
-                | Op::ClaimRows { .. }
-                | Op::ClaimGoneRows { .. }
-                | Op::ClaimDeletions { .. }
-                | Op::BeginUpload(_)
-                | Op::PartStored { .. }
-                | Op::UploadCompleted(_)
-                | Op::EndUpload(_)
-                | Op::Leftovers
-                | Op::Sync
-                | Op::Arrived
-        )
-    }
-
-    /// Whether it makes due at once what waited for a time, or for somebody's word.
-    fn makes_due(&self) -> bool {
-        matches!(
-            self,
-            Op::Hurry | Op::Retry(_) | Op::Flush(_) | Op::Pause(false)
-        )
-    }
-
-    /// Whether it asks for more than that closed files are written down: that they are in the tables.
-    fn needs_tables(&self) -> bool {
-        match self {
-            Op::Change(change) => !change.can_arrive(),
-            // What is gone from one path may have been renamed.
-            Op::SettleFiles(settlements) => settlements
-                .iter()
-                .any(|settlement| matches!(settlement.outcome, FileOutcome::Gone)),
-            Op::Scanned(_)
-            | Op::EndScan(_)
-            | Op::Hurry
-            | Op::Retry(_)
-            | Op::Flush(_)
-            | Op::Ended => true,
-            _ => false,
-        }
-    }
-}
-
 impl Store {
     /// Runs `body` in a transaction: all of it or nothing.
     pub(super) fn transaction<T>(
@@ -498,112 +443,9 @@ impl Store {
         }
         result
     }
-
-    fn apply(&mut self, op: &Op) -> Result<Answer, JournalError> {
-        if op.needs_tables() {
-            self.take_all_in()?;
-        }
-        match op {
-            Op::Change(change) if change.can_arrive() && self.lets_arrive() => {
-                self.arrive(change)?;
-            }
-            Op::Change(change) => {
-                self.take_all_in()?;
-                self.apply_change(change)?;
-            }
-            Op::Arrived => {}
-            Op::Sync => {
-                self.conn.execute("UPDATE meta SET syncs = syncs + 1", [])?;
-            }
-            Op::ClaimFiles { lane, limit, crowd } => {
-                let claimed = self.claim_files(*lane, *limit, crowd.as_ref())?;
-                return Ok(Answer::Files(claimed));
-            }
-            Op::SettleFiles(settlements) => self.settle_files(settlements)?,
-            Op::ClaimRows { limit } => return Ok(Answer::Rows(self.claim_rows(*limit)?)),
-            Op::SettleRows(outcomes) => self.settle_rows(outcomes)?,
-            Op::ClaimGoneRows { limit } => {
-                return Ok(Answer::GoneRows(self.claim_gone_rows(*limit)?));
-            }
-            Op::SettleGoneRows(outcomes) => self.settle_gone_rows(outcomes)?,
-            Op::ClaimDeletions { limit } => {
-                return Ok(Answer::Deletions(self.claim_deletions(*limit)?));
-            }
-            Op::SettleDeletions(outcomes) => self.settle_deletions(outcomes)?,
-            Op::BeginUpload(begun) => return Ok(Answer::Upload(self.begin_upload(begun)?)),
-            Op::PartStored { upload, part } => self.part_stored(*upload, part)?,
-            Op::UploadCompleted(upload) => self.upload_completed(*upload)?,
-            Op::EndUpload(upload) => self.end_upload(*upload)?,
-            Op::Leftovers => return Ok(Answer::Leftovers(self.leftover_uploads()?)),
-            Op::Hurry => self.hurry()?,
-            Op::BeginScan(path) => {
-                self.conn
-                    .prepare_cached("INSERT OR IGNORE INTO scan (path) VALUES (?)")?
-                    .execute([path.as_bytes()])?;
-            }
-            Op::Scanned(folder) => self.apply_scanned(folder)?,
-            Op::EndScan(path) => {
-                self.conn
-                    .prepare_cached("DELETE FROM scan WHERE path = ?")?
-                    .execute([path.as_bytes()])?;
-                if path.is_root() {
-                    self.end_doubt()?;
-                }
-            }
-            Op::Retry(path) => return Ok(Answer::Count(self.retry(path)?)),
-            Op::Flush(path) => return Ok(Answer::Count(self.flush(path)?)),
-            Op::Pause(paused) => {
-                self.conn.execute("UPDATE meta SET paused = ?", [paused])?;
-                self.paused = *paused;
-            }
-            Op::Mounted => self.mounted()?,
-            Op::Ended => self.ended()?,
-        }
-        Ok(Answer::Done)
-    }
 }
 
 fn not_written(path: &Path, error: &JournalError) {
     tracing::error!(%error, "the journal could not be written");
     damage::note_damage(path, error);
-}
-
-/// Moves the WAL into the database whenever asked to, and tells when it has grown long. Writers and readers go on meanwhile.
-fn checkpoint(path: &Path, due: &Receiver<()>, log_is_long: &AtomicBool) {
-    let conn = match Connection::open(path) {
-        Ok(conn) => conn,
-        Err(error) => {
-            tracing::error!(%error, "the journal's write-ahead log is not checkpointed");
-            return;
-        }
-    };
-    let _ = conn.busy_timeout(Duration::from_secs(1));
-    while due.recv().is_ok() {
-        match checkpoint_once(&conn) {
-            Ok(pages) => log_is_long.store(pages > LONGEST_LOG, Ordering::Relaxed),
-            Err(error) => tracing::warn!(%error, "a checkpoint of the journal failed"),
-        }
-    }
-}
-
-impl Store {
-    /// Brings all of the write-ahead log into the database and syncs both.
-    fn checkpoint_all(&mut self, path: &Path) -> Result<(), JournalError> {
-        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let busy: bool = self.conn.query_row(checkpoint, [], |row| row.get(0))?;
-        if busy {
-            let why = "somebody reads the journal, so that its log cannot be made sure of";
-            return Err(JournalError::Sqlite(why.to_owned()));
-        }
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        // An old one must not come back with a power cut.
-        let synced = File::open(log).and_then(|log| log.sync_all());
-        synced.map_err(|error| JournalError::Sqlite(format!("its log cannot be synced: {error}")))
-    }
-}
-
-/// Pages in the write-ahead log.
-pub(super) fn checkpoint_once(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
 }

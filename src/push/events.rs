@@ -13,7 +13,7 @@ use crate::derive::thumbnail::ThumbnailState;
 use crate::journal::{FileClaim, FileOutcome, FileStat};
 use crate::path::RelPath;
 use crate::remote::{Artifact, Key, Proof, Remote, path_text};
-use crate::scan;
+use crate::{delivery, scan};
 
 use super::finished::Touched;
 
@@ -48,6 +48,8 @@ pub enum Event {
         bytes: u64,
         reason: &'static str,
     },
+    /// Deleted at the remote, as it was here.
+    Deleted { path: String },
     /// An attempt failed.
     Failed {
         path: String,
@@ -68,6 +70,8 @@ pub struct Tally {
     /// The remote had them already.
     pub skipped_files: u64,
     pub skipped_bytes: u64,
+    /// At the remote, because they were deleted here.
+    pub deleted_files: u64,
     /// Larger than wanted.
     pub too_large_files: u64,
     /// Files and folders that could not be looked at, or were asked for and are not there.
@@ -79,6 +83,7 @@ struct Counts {
     queued: [AtomicU64; 2],
     uploaded: [AtomicU64; 2],
     skipped: [AtomicU64; 2],
+    deleted: AtomicU64,
     too_large: AtomicU64,
     unreadable: AtomicU64,
 }
@@ -121,6 +126,7 @@ impl Events {
             uploaded_bytes: read(&self.counts.uploaded[1]),
             skipped_files: read(&self.counts.skipped[0]),
             skipped_bytes: read(&self.counts.skipped[1]),
+            deleted_files: read(&self.counts.deleted),
             too_large_files: read(&self.counts.too_large),
             unreadable: read(&self.counts.unreadable),
         }
@@ -147,7 +153,23 @@ impl Events {
         self.existing.lock().insert(key.to_string(), reason);
     }
 
-    pub(super) fn attempted(&self, claim: &FileClaim, outcome: &FileOutcome, took: Duration) {
+    fn url(&self, proof: &Proof, path: &RelPath) -> Option<String> {
+        let remote = self.remote.lock();
+        proof.url(remote.as_deref()?, Artifact::Original, path)
+    }
+
+    fn skip(&self, path: String, bytes: u64, reason: &'static str) -> Event {
+        count(&self.counts.skipped, bytes);
+        Event::Skipped {
+            path,
+            bytes,
+            reason,
+        }
+    }
+}
+
+impl delivery::Observer for Events {
+    fn attempted(&self, claim: &FileClaim, outcome: &FileOutcome, took: Duration) {
         if let Some(touched) = &self.touched {
             touched.note(&claim.path);
         }
@@ -205,18 +227,11 @@ impl Events {
         (self.hearer)(event);
     }
 
-    fn url(&self, proof: &Proof, path: &RelPath) -> Option<String> {
-        let remote = self.remote.lock();
-        proof.url(remote.as_deref()?, Artifact::Original, path)
-    }
-
-    fn skip(&self, path: String, bytes: u64, reason: &'static str) -> Event {
-        count(&self.counts.skipped, bytes);
-        Event::Skipped {
-            path,
-            bytes,
-            reason,
-        }
+    fn deleted(&self, path: &RelPath) {
+        self.counts.deleted.fetch_add(1, Ordering::Relaxed);
+        (self.hearer)(Event::Deleted {
+            path: path_text(path),
+        });
     }
 }
 

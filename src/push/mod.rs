@@ -23,12 +23,12 @@ pub use existing::prefix;
 use crate::config::MountSettings;
 use crate::control;
 use crate::daemon::lock::{Lock, State};
-use crate::daemon::probe::refuse_incapable;
+use crate::daemon::probe::{refuse_forgotten_remote, refuse_incapable};
 use crate::daemon::{
     DaemonError, delivery_options, duplicate, failed, identity, notifier, open_directory,
     refuse_to_delete_all, refuse_vanished,
 };
-use crate::delivery::{Delivery, Drained, Observer};
+use crate::delivery::{Delivery, Drained};
 use crate::journal::{self, Journal, JournalError};
 use crate::path::RelPath;
 use crate::remote::{self, Artifact, Remote, RemoteError};
@@ -95,7 +95,10 @@ pub fn run(
     }
     let places = match job.scan_only {
         true => None,
-        false => Some(runtime.block_on(Places::open(settings))?),
+        false => {
+            refuse_forgotten_remote(settings)?;
+            Some(runtime.block_on(Places::open(settings))?)
+        }
     };
     lock.take_journal(settings)?;
     let (device, inode) = identity(&directory)?;
@@ -147,12 +150,9 @@ pub fn run(
         Some(places) => {
             let below = job.skip_existing.then(|| below.clone());
             let remote = places.remote(below, &journal, events)?;
-            let observed = events.clone();
             let mut options = delivery_options(settings, &remote.capabilities());
             options.settle = Duration::ZERO;
-            options.observer = Some(Observer(Arc::new(move |claim, outcome, took| {
-                observed.attempted(claim, outcome, took);
-            })));
+            options.observer = Some(events.clone());
             let _in_runtime = runtime.enter();
             let backing = duplicate(&directory)?;
             let rows = places.rows.clone();

@@ -1,13 +1,13 @@
 //! A bad line to Cloudinary: what is tried again, as delivery does, arrives whole, and once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use outboxfs::remote::{Remote, RemoteErrorKind};
+use outboxfs::remote::{Put, RemoteErrorKind};
 
 use super::cloudinary::{Service, url_at};
 use super::faults::{Fault, Proxy};
+use super::objects::store_all;
 use super::{MIB, noise, open, put};
 
 const FILES: usize = 120;
@@ -20,16 +20,8 @@ fn content(i: usize) -> Vec<u8> {
     }
 }
 
-async fn deliver(remote: &dyn Remote, i: usize) {
-    let put = put(&format!("{i}.jpg"), &content(i));
-    for _ in 0..50 {
-        match remote.put(put.clone()).await {
-            Ok(_) => return,
-            Err(error) => assert!(error.may_pass(), "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..50))).await;
-    }
-    panic!("{i} did not arrive in 50 tries");
+fn object(i: usize) -> Put {
+    put(&format!("{i}.jpg"), &content(i))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,21 +33,7 @@ async fn a_bad_line_delivers_everything_whole_and_once() {
     );
     let url = url_at(&proxy.endpoint, "p", "");
     let remote = open(&url, &service.environment()).await.unwrap();
-    let next = Arc::new(AtomicUsize::new(0));
-    let workers = (0..8).map(|_| {
-        let (remote, next) = (remote.clone(), next.clone());
-        tokio::spawn(async move {
-            loop {
-                match next.fetch_add(1, Ordering::Relaxed) {
-                    i if i < FILES => deliver(&*remote, i).await,
-                    _ => return,
-                }
-            }
-        })
-    });
-    for worker in workers.collect::<Vec<_>>() {
-        worker.await.unwrap();
-    }
+    store_all(&remote, FILES, object).await;
     assert!(proxy.faults() > FILES / 10, "{} faults", proxy.faults());
     let there = service.objects("p");
     assert_eq!(there.len(), FILES);

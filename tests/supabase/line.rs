@@ -2,12 +2,12 @@
 //! broken off is gone on with.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use outboxfs::remote::{Remote, RemoteError, RemoteErrorKind, StoredPart, Unfinished, UploadNotes};
+use outboxfs::remote::{Put, RemoteErrorKind, Unfinished};
 
 use super::faults::{Fault, Proxy};
+use super::objects::{Noted, store_all};
 use super::supabase::{Service, url_at};
 use super::{MIB, noise, open, put};
 
@@ -21,16 +21,8 @@ fn content(i: usize) -> Vec<u8> {
     }
 }
 
-async fn deliver(remote: &dyn Remote, i: usize) {
-    let put = put(&format!("{i}.jpg"), &content(i));
-    for _ in 0..50 {
-        match remote.put(put.clone()).await {
-            Ok(_) => return,
-            Err(error) => assert!(error.may_pass(), "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(10..50))).await;
-    }
-    panic!("{i} did not arrive in 50 tries");
+fn object(i: usize) -> Put {
+    put(&format!("{i}.jpg"), &content(i))
 }
 
 /// All but bytes that change on the way, which the service has no means to see; TLS has.
@@ -45,21 +37,7 @@ async fn a_bad_line_delivers_everything_whole() {
     let proxy = Proxy::start(service.endpoint(), Box::new(|_| fault()));
     let url = url_at(&proxy.endpoint, "p", "");
     let remote = open(&url, &service.environment()).await.unwrap();
-    let next = Arc::new(AtomicUsize::new(0));
-    let workers = (0..8).map(|_| {
-        let (remote, next) = (remote.clone(), next.clone());
-        tokio::spawn(async move {
-            loop {
-                match next.fetch_add(1, Ordering::Relaxed) {
-                    i if i < FILES => deliver(&*remote, i).await,
-                    _ => return,
-                }
-            }
-        })
-    });
-    for worker in workers.collect::<Vec<_>>() {
-        worker.await.unwrap();
-    }
+    store_all(&remote, FILES, object).await;
     assert!(proxy.faults() > FILES / 10, "{} faults", proxy.faults());
     let there = service.objects("p");
     assert_eq!(there.len(), FILES);
@@ -97,41 +75,6 @@ async fn each_fault_alone_is_told_truly() {
     }
 }
 
-/// What a daemon would keep in its journal.
-#[derive(Default)]
-struct Noted {
-    began: AtomicUsize,
-    unfinished: Mutex<Unfinished>,
-    ends: Mutex<Vec<&'static str>>,
-}
-
-impl Noted {
-    fn said(&self) -> Vec<&'static str> {
-        self.ends.lock().unwrap().clone()
-    }
-}
-
-#[async_trait::async_trait]
-impl UploadNotes for Noted {
-    async fn began(&self, name: String) -> Result<(), RemoteError> {
-        self.began.fetch_add(1, Ordering::Relaxed);
-        self.unfinished.lock().unwrap().name = name;
-        Ok(())
-    }
-
-    fn stored(&self, part: StoredPart) {
-        self.unfinished.lock().unwrap().parts.push(part);
-    }
-
-    async fn completed(&self) {
-        self.ends.lock().unwrap().push("completed");
-    }
-
-    async fn given_up(&self) {
-        self.ends.lock().unwrap().push("given up");
-    }
-}
-
 /// Uploads through a line that dies after two pieces; returns what was noted of the upload.
 async fn broken_off(service: &Service, content: &[u8]) -> Unfinished {
     let sent = AtomicUsize::new(0);
@@ -150,7 +93,7 @@ async fn broken_off(service: &Service, content: &[u8]) -> Unfinished {
     assert!(error.may_pass(), "{error}");
     assert!(notes.said().is_empty());
     assert_eq!(service.state.lock().unfinished(), 1);
-    let unfinished = notes.unfinished.lock().unwrap().clone();
+    let unfinished = notes.unfinished();
     assert_eq!(unfinished.parts.len(), 2);
     service.requests();
     unfinished

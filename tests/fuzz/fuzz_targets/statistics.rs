@@ -21,14 +21,16 @@ mod rows {
 }
 
 use libfuzzer_sys::fuzz_target;
+use serde_json::value::RawValue;
 use stats::{StatsRules, parse};
 
 fuzz_target!(|data: &[u8]| {
     let rules = StatsRules::default();
     match parse(data, &rules) {
         Ok(stats) => {
-            let json: serde_json::Value = serde_json::from_str(&stats.json).expect("it is JSON");
-            assert!(json.is_object());
+            // Not `Value`: it has no place for numbers beyond double precision, which are kept.
+            let json: &RawValue = serde_json::from_str(&stats.json).expect("it is JSON");
+            assert!(json.get().starts_with('{'));
             let again = parse(stats.json.as_bytes(), &rules).expect("what was read once is read again");
             assert_eq!(again, stats);
         }
