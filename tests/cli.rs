@@ -123,11 +123,11 @@ fn a_mistake_in_the_configuration_file_is_named_with_its_line() {
         ),
         (
             "\nworkers = 1000\n",
-            "outboxfs.toml:2: 1000 is out of range",
+            "outboxfs.toml:2: workers: 1000 is out of range",
         ),
         (
             "remote = \"ftp://x\"\n",
-            "outboxfs.toml:1: unknown remote scheme",
+            "outboxfs.toml:1: remote: unknown remote scheme",
         ),
         ("settle\n", "outboxfs.toml:1: "),
     ] {

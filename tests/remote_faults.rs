@@ -89,6 +89,32 @@ async fn a_completed_upload_whose_answer_is_lost_is_done() {
     assert!(read(&server, "large").await == content);
 }
 
+/// Whoever begins an upload, and is told to stop before he hears its name, leaves none behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_is_given_up_before_its_name_is_known_is_aborted() {
+    let Some(server) = s3::Server::seaweedfs() else {
+        return;
+    };
+    let begins = |request: &hyper::Request<_>| {
+        let query = request.uri().query().unwrap_or_default();
+        request.method() == "POST" && query.starts_with("uploads")
+    };
+    let late = move |request: &_| begins(request).then_some(Fault::LateAnswer);
+    let proxy = Proxy::start(&server.endpoint, Box::new(late));
+    let remote = open(&server, &proxy).await;
+    let put = remote.put(put("large", &noise(20 * MIB, 8)));
+    let given_up = tokio::time::timeout(Duration::from_millis(300), put).await;
+    assert!(given_up.is_err());
+    assert_eq!(uploads(&server).await, 1, "the server has begun it");
+    for _ in 0..100 {
+        if uploads(&server).await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the upload is still there");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deletions_carry_only_checksums_that_the_service_knows() {
     let Some(server) = s3::Server::seaweedfs() else {

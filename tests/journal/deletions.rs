@@ -10,11 +10,6 @@ fn with_deletions() -> Fixture {
     fixture
 }
 
-fn removed(journal: &Journal, name: &str) {
-    let path = path(name);
-    journal.record_and_wait(Change::Removed { path }).unwrap();
-}
-
 async fn deletions(journal: &Journal) -> Vec<Deletion> {
     journal.claim_deletions(100).await.unwrap().claims
 }

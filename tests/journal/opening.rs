@@ -61,7 +61,7 @@ async fn a_crash_while_the_tables_are_made_is_harmless() {
     database
         .execute_batch(&format!(
             "BEGIN; {} PRAGMA user_version = 1;",
-            include_str!("../src/journal/schema.sql")
+            include_str!("../../src/journal/schema.sql")
         ))
         .unwrap();
     let log = |of: &std::path::Path| of.with_extension("db-wal");

@@ -36,6 +36,8 @@ pub enum Fault {
     Corrupt,
     /// The server does as asked; its answer is lost.
     DropAnswer,
+    /// The server does as asked; its answer takes half a second more.
+    LateAnswer,
     /// A 403, as to credentials that may not do that.
     Denied,
     /// A 400, as to credentials whose time is up.
@@ -57,6 +59,8 @@ impl Fault {
         Self::DropAnswer,
     ];
 }
+
+const LATE: Duration = Duration::from_millis(500);
 
 /// Which fault, if any, befalls a request.
 pub type Plan = dyn Fn(&Request<Incoming>) -> Option<Fault> + Send + Sync;
@@ -164,7 +168,7 @@ impl Handler {
         let mut body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         match fault {
             Some(Fault::Reset) => return Err(Closed),
-            Some(Fault::Delay) => tokio::time::sleep(Duration::from_millis(500)).await,
+            Some(Fault::Delay) => tokio::time::sleep(LATE).await,
             Some(Fault::InternalError) => return Ok(error(500, "InternalError", None)),
             Some(Fault::Denied) => return Ok(error(403, "AccessDenied", None)),
             Some(Fault::Expired) => return Ok(error(400, "ExpiredToken", None)),
@@ -194,6 +198,10 @@ impl Handler {
         let answer = self.forward(head, Halting::new(body, halt)).await?;
         match fault {
             Some(Fault::DropAnswer) => Err(Closed),
+            Some(Fault::LateAnswer) => {
+                tokio::time::sleep(LATE).await;
+                Ok(answer)
+            }
             _ => Ok(answer),
         }
     }

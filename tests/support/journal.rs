@@ -77,6 +77,11 @@ pub fn written(journal: &Journal, name: &str, size: u64) {
         .unwrap();
 }
 
+pub fn removed(journal: &Journal, name: &str) {
+    let path = path(name);
+    journal.record_and_wait(Change::Removed { path }).unwrap();
+}
+
 pub async fn claim(journal: &Journal) -> Vec<FileClaim> {
     journal.claim_files(Lane::Small, 100).await.unwrap().claims
 }

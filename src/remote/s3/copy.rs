@@ -12,7 +12,6 @@ use aws_sdk_s3::types::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::multipart::Guard;
 use super::read::in_time;
 use super::upload::Upload;
 use super::{Description, ORIGINAL_SIZE, S3Remote, described, failure, unquoted};
@@ -136,10 +135,9 @@ impl Source {
         what: &str,
         copy: &Copy,
     ) -> Result<Proof, RemoteError> {
-        let upload =
+        let guard =
             Upload::begin_as(remote, what.to_owned(), &self.description, AT_ONCE, None).await?;
-        let guard = Guard::of(&upload);
-        let result = self.fill(remote, what, &upload).await;
+        let result = self.fill(remote, what, guard.upload()).await;
         guard.end(result.is_err()).await;
         tracing::debug!(from = %copy.from, to = %copy.to, "copied in parts");
         result

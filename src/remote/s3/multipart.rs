@@ -46,10 +46,9 @@ pub(super) async fn put(
     file: Arc<File>,
     len: u64,
 ) -> Result<Proof, RemoteError> {
-    let upload = Upload::begin(remote, put, part_size(len)).await?;
-    let guard = Guard::of(&upload);
+    let guard = Upload::begin(remote, put, part_size(len)).await?;
     let nothing = HashMap::new();
-    let result = transfer(remote, put, file, len, &upload, nothing, &|_| {}).await;
+    let result = transfer(remote, put, file, len, guard.upload(), nothing, &|_| {}).await;
     guard.end(result.is_err()).await;
     result
 }
@@ -73,8 +72,8 @@ pub(super) async fn resume(
             (upload, parts)
         }
         Begun::Not => {
-            let upload = Upload::begin(remote, put, part_size(len)).await?;
-            let guard = Guard::of(&upload);
+            let guard = Upload::begin(remote, put, part_size(len)).await?;
+            let upload = guard.upload().clone();
             let noted = notes.began(upload.name()).await;
             guard.end(noted.is_err()).await;
             noted?;
@@ -275,27 +274,37 @@ impl Part {
 }
 
 /// Aborts an upload that is dropped before its end: its parts are stored, and paid for, until then.
-pub(super) struct Guard(Option<Arc<Upload>>);
+pub(super) struct Guard {
+    upload: Arc<Upload>,
+    has_ended: bool,
+}
 
 impl Guard {
-    pub(super) fn of(upload: &Arc<Upload>) -> Self {
-        Self(Some(upload.clone()))
+    pub(super) fn of(upload: Arc<Upload>) -> Self {
+        Self {
+            upload,
+            has_ended: false,
+        }
+    }
+
+    pub(super) fn upload(&self) -> &Arc<Upload> {
+        &self.upload
     }
 
     pub(super) async fn end(mut self, failed: bool) {
-        if let Some(upload) = self.0.take()
-            && failed
-        {
-            abort(&upload).await;
+        if failed {
+            abort(&self.upload).await;
         }
+        self.has_ended = true;
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(upload) = self.0.take()
+        if !self.has_ended
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
+            let upload = self.upload.clone();
             runtime.spawn(async move { abort(&upload).await });
         }
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
+use super::multipart::Guard;
 use super::provider::Checksum;
 use super::stream;
 use super::sum::Sum;
@@ -79,27 +80,23 @@ fn md5_hex(bytes: &[u8]) -> String {
 
 impl Upload {
     /// Begins an upload for the object that `put` describes.
-    pub async fn begin(
-        remote: &S3Remote,
-        put: &Put,
-        part_size: u64,
-    ) -> Result<Arc<Self>, RemoteError> {
+    pub async fn begin(remote: &S3Remote, put: &Put, part_size: u64) -> Result<Guard, RemoteError> {
         let description = Description::of(&remote.address, put);
         let crc = remote.address.provider.checksum() == Checksum::Crc32c;
         let checksum = crc.then_some(ChecksumAlgorithm::Crc32C);
         Self::begin_as(remote, storing(&put.key), &description, part_size, checksum).await
     }
 
-    /// Begins an upload for the object that `description` names; `what` is for sentences.
+    /// Begins an upload for the object that `description` names; `what` is for sentences. Whoever does not
+    /// wait for its name has it aborted when the name comes: one task, which ends with the request.
     pub async fn begin_as(
         remote: &S3Remote,
         what: String,
         description: &Description,
         part_size: u64,
         checksum: Option<ChecksumAlgorithm>,
-    ) -> Result<Arc<Self>, RemoteError> {
+    ) -> Result<Guard, RemoteError> {
         let address = &remote.address;
-        let object = description.object.clone();
         remote.pace().request().await;
         let request = described!(
             remote.client.create_multipart_upload(),
@@ -109,23 +106,31 @@ impl Upload {
         .set_checksum_type(checksum.as_ref().map(|_| ChecksumType::FullObject))
         .set_checksum_algorithm(checksum)
         .send();
-        let answer = tokio::time::timeout(PATIENCE, request)
-            .await
-            .map_err(|_| failure::stalled(address, &what, PATIENCE))?
-            .map_err(|error| failure::explain(address, &what, &error))?;
-        let Some(id) = answer.upload_id else {
-            return Err(RemoteError::transient(format!(
-                "{what} failed: {} began a multipart upload without naming it",
-                address.service()
-            )));
-        };
         let token = Token {
             bucket: address.bucket.clone(),
-            object,
-            id,
+            object: description.object.clone(),
+            id: String::new(),
             part_size,
         };
-        Ok(Self::with(remote, what, token))
+        let mut upload = Self::with(remote, what.clone(), token);
+        let begun = tokio::spawn(async move {
+            let answer = tokio::time::timeout(PATIENCE, request)
+                .await
+                .map_err(|_| upload.stalled(PATIENCE))?
+                .map_err(|error| upload.explain(&error))?;
+            upload.token.id = answer.upload_id.ok_or_else(|| {
+                RemoteError::transient(format!(
+                    "{} failed: {} began a multipart upload without naming it",
+                    upload.what,
+                    upload.address.service()
+                ))
+            })?;
+            Ok(Guard::of(Arc::new(upload)))
+        });
+        begun.await.unwrap_or_else(|error| {
+            let why = format!("{what} was broken off: {error}");
+            Err(RemoteError::transient(why))
+        })
     }
 
     /// The upload of this name, if it is one for the object that `put` describes. Asks
@@ -136,24 +141,24 @@ impl Upload {
         let ours = token.bucket == remote.address.bucket
             && token.object == object
             && token.part_size == part_size;
-        ours.then(|| Self::with(remote, storing(&put.key), token))
+        ours.then(|| Arc::new(Self::with(remote, storing(&put.key), token)))
     }
 
     /// The upload of this name, to be given up. `None` if it was for another bucket.
     pub fn to_abandon(remote: &S3Remote, name: &str) -> Option<Arc<Self>> {
         let token: Token = serde_json::from_str(name).ok()?;
         let what = format!("giving up the unfinished upload of {}", token.object);
-        (token.bucket == remote.address.bucket).then(|| Self::with(remote, what, token))
+        (token.bucket == remote.address.bucket).then(|| Arc::new(Self::with(remote, what, token)))
     }
 
-    fn with(remote: &S3Remote, what: String, token: Token) -> Arc<Self> {
-        Arc::new(Self {
+    fn with(remote: &S3Remote, what: String, token: Token) -> Self {
+        Self {
             client: remote.client.clone(),
             address: remote.address.clone(),
             pace: remote.pace(),
             what,
             token,
-        })
+        }
     }
 
     /// What is noted of it.

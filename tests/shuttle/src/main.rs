@@ -38,7 +38,7 @@ pub struct FileStat {
 }
 
 fn main() {
-    let schedules = std::env::args().nth(1).map_or(5_000, |number| {
+    let schedules = std::env::args().nth(1).map_or(100_000, |number| {
         number
             .parse()
             .expect("the argument is a number of interleavings")
