@@ -25,8 +25,9 @@ pub struct Tree {
     pub mountpoint: Option<PathBuf>,
 }
 
-/// Finds the tree of an existing file or folder, or of a mount by its name: what is mounted there, else the nearest directory
-/// at or above it that was mounted or pushed before, else itself (of a file, its folder).
+/// Finds the tree of an existing file or folder, or of a mount by its name: what is mounted there, else
+/// the nearest directory at or above it that was mounted or pushed before, else itself (of a file, its
+/// folder).
 pub fn find(path: &Path, journal: Option<&Path>) -> Result<Tree, Error> {
     let path = &*place(path)?;
     let shown = path.display();

@@ -20,7 +20,7 @@ pub(super) const IN_MEMORY: u64 = 8 << 20;
 /// Files up to this size are read without asking how large they are first, bytes.
 const SMALL: u64 = 64 << 10;
 /// All files in memory together, bytes.
-pub(super) const BUDGET: u64 = 64 << 20;
+pub(super) const BUDGET: u64 = 40 << 20;
 /// Budget is given out in pieces of this many bytes.
 const PIECE: u64 = 4096;
 /// How much of a large file is read at a time, bytes.

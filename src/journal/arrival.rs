@@ -1,6 +1,7 @@
-//! Closing fast: what was closed, or renamed as rsync and editors do, is written down as one line, and taken
-//! into the tables for many files at once. The line is as good as the tables: it is committed, status counts it, and the next start
-//! takes it in. Only what asks for more than the line makes it be taken in before.
+//! Closing fast: what was closed, or renamed as rsync and editors do, is written down as one line, and
+//! taken into the tables for many files at once. The line is as good as the tables: it is committed,
+//! status counts it, and the next start takes it in. Only what asks for more than the line makes it be
+//! taken in before.
 
 use std::collections::VecDeque;
 use std::time::Duration;

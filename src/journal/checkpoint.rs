@@ -14,7 +14,8 @@ use super::store::Store;
 /// A write-ahead log that has grown to so many pages begins anew: reading takes longer with it.
 const LONGEST_LOG: i64 = 8192;
 
-/// Moves the WAL into the database whenever asked to, and tells when it has grown long. Writers and readers go on meanwhile.
+/// Moves the WAL into the database whenever asked to, and tells when it has grown long. Writers and
+/// readers go on meanwhile.
 pub(super) fn run(path: &Path, due: &Receiver<()>, log_is_long: &AtomicBool) {
     let conn = match Connection::open(path) {
         Ok(conn) => conn,

@@ -20,7 +20,7 @@ const SLICE: usize = 256 << 10;
 /// How many slices of a file are read ahead.
 const AHEAD: usize = 2;
 /// File contents held in memory at once by all uploads of a remote together.
-const MEMORY: u64 = 48 << 20;
+const MEMORY: u64 = 40 << 20;
 /// What memory is counted in.
 const MEMORY_UNIT: u64 = 1 << 20;
 
