@@ -96,7 +96,7 @@ fn a_remote_that_is_forgotten_is_asked_for() {
     let Some(rig) = Rig::new() else { return };
     fs::write(rig.pictures().join("a"), "one").unwrap();
     rig.push_to("second", &[]);
-    for command in ["mount", "push", "verify"] {
+    for command in ["mount", "push", "verify", "restore"] {
         let output = rig.run(&[command, "pictures"]);
         assert_ne!(output.status.code(), Some(0), "{output:?}");
         let said = String::from_utf8(output.stderr).unwrap();

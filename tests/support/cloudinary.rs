@@ -3,18 +3,23 @@
 #![allow(dead_code)] // each test file uses a part of it
 #![allow(clippy::result_large_err)] // answers that refuse are answers
 
+#[path = "cloudinary/asset.rs"]
+mod asset;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use md5::Md5;
 use outboxfs::remote::Environment;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
+
+pub use asset::{Asset, Name};
+use asset::{describe, detailed};
 
 use crate::double::{Answer, Came, Double, json as answer};
 
@@ -38,18 +43,6 @@ const UPLOAD: [&str; 13] = [
     "signature",
     "api_key",
 ];
-
-#[derive(Debug, Clone, Default)]
-pub struct Asset {
-    pub bytes: Bytes,
-    pub version: u64,
-    pub context: BTreeMap<String, String>,
-    /// The other parameters of its upload.
-    pub parameters: BTreeMap<String, String>,
-}
-
-/// Kind, type and public id.
-pub type Name = (String, String, String);
 
 /// What the double does and knows.
 #[derive(Default)]
@@ -571,51 +564,6 @@ fn context(text: &str) -> Result<BTreeMap<String, String>, Answer> {
     });
     pairs.collect()
 }
-
-fn describe((kind, access, id): &Name, asset: &Asset) -> Value {
-    let format = id.rsplit_once('.').map_or("", |(_, format)| format);
-    let encoded = percent_encoding::utf8_percent_encode(id, PATH);
-    let shown = match kind.as_str() {
-        "raw" => encoded.to_string(),
-        _ => format!("{encoded}.{format}"),
-    };
-    let mut body = json!({
-        "asset_id": hex(&Md5::digest(id.as_bytes())),
-        "public_id": id,
-        "version": asset.version,
-        "resource_type": kind,
-        "type": access,
-        "bytes": asset.bytes.len(),
-        "etag": hex(&Md5::digest(&asset.bytes)),
-        "secure_url": format!(
-            "https://res.cloudinary.com/{CLOUD}/{kind}/{access}/v{}/{shown}", asset.version
-        ),
-    });
-    if kind == "image" {
-        body["format"] = format.into();
-        if let Ok(size) = image::ImageReader::new(std::io::Cursor::new(&asset.bytes))
-            .with_guessed_format()
-            .unwrap()
-            .into_dimensions()
-        {
-            body["width"] = size.0.into();
-            body["height"] = size.1.into();
-        }
-    }
-    body
-}
-
-fn detailed(name: &Name, asset: &Asset) -> Value {
-    let mut body = describe(name, asset);
-    body["context"] = json!({ "custom": asset.context });
-    body
-}
-
-const PATH: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'/');
 
 fn base64_of(text: &str) -> String {
     aws_smithy_types::base64::encode(text)
