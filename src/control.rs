@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A file below a mount that changed so recently may still be being written, nanoseconds.
 const RECENT: i64 = 2_000_000_000;
 
+const NO_ANSWER: &str = "this is no answer to that";
+
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -51,6 +53,8 @@ pub enum Request {
     Restore { path: String },
     /// Deliver nothing from now on, or go on.
     Pause { paused: bool },
+    /// Read the configuration file again, and take the limits that it has now.
+    Reload,
     /// Let go who waits for deliveries by reading `.upload/wait`: the mount is about to be taken away.
     LetGo,
     /// How far is it? The answer is a snapshot.
@@ -89,10 +93,28 @@ pub struct Suspects {
     pub placed: Box<dyn Fn(&RelPath) + Send + Sync>,
 }
 
+/// What only a mount can do of what it is asked.
+pub struct Mounted {
+    /// Lets go who reads `.upload/wait`.
+    pub let_go: Box<dyn Fn() + Send + Sync>,
+    /// Reads the configuration file again.
+    pub reload: Box<dyn Fn() -> Result<Reloaded, String> + Send + Sync>,
+}
+
+/// What has become of the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What may change while delivery goes on, as it is from now on: key and value.
+    pub limits: Vec<(String, String)>,
+    /// Keys whose values in the file have changed, and which only the next mount takes.
+    pub later: Vec<String>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Done(u64),
+    Reloaded(Reloaded),
     Status(Box<Snapshot>),
     Failed(String),
 }
@@ -131,13 +153,11 @@ struct Shared {
     place: Place,
     suspects: Suspects,
     status: Arc<Source>,
-    let_go: Box<dyn Fn() + Send + Sync>,
+    mounted: Option<Mounted>,
     connections: AtomicUsize,
 }
 
 impl Server {
-    /// `let_go` lets go who reads `.upload/wait`.
-    ///
     /// The caller holds the lock on the journal: a socket that is there already belongs to nobody.
     pub fn start(
         journal: Journal,
@@ -145,7 +165,7 @@ impl Server {
         place: Place,
         suspects: Suspects,
         status: Arc<Source>,
-        let_go: Box<dyn Fn() + Send + Sync>,
+        mounted: Option<Mounted>,
     ) -> io::Result<Self> {
         let socket = socket_of(journal.path());
         match std::fs::remove_file(&socket) {
@@ -163,7 +183,7 @@ impl Server {
             place,
             suspects,
             status,
-            let_go,
+            mounted,
             connections: AtomicUsize::new(0),
         });
         let thread = std::thread::Builder::new()
@@ -223,6 +243,10 @@ fn serve(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
             Ok(snapshot) => Answer::Status(Box::new(snapshot)),
             Err(error) => Answer::Failed(error.to_string()),
         },
+        Ok(Request::Reload) => match reload(shared) {
+            Ok(reloaded) => Answer::Reloaded(reloaded),
+            Err(error) => Answer::Failed(error),
+        },
         Ok(request) => match act(&request, shared) {
             Ok(count) => Answer::Done(count),
             Err(error) => Answer::Failed(error),
@@ -245,10 +269,12 @@ fn act(request: &Request, shared: &Shared) -> Result<u64, String> {
         Request::Retry { path } => parse(path).and_then(|path| journal.retry(&path)),
         Request::Pause { paused } => journal.pause(*paused).map(|()| 0),
         Request::LetGo => {
-            (shared.let_go)();
+            if let Some(mounted) = &shared.mounted {
+                (mounted.let_go)();
+            }
             Ok(0)
         }
-        Request::Status => Ok(0),
+        Request::Status | Request::Reload => Ok(0),
         Request::Accept { path } => {
             parse(path).and_then(|path| suspect::accept(journal, &suspects.backing, &path))
         }
@@ -269,6 +295,13 @@ fn act(request: &Request, shared: &Shared) -> Result<u64, String> {
         }
     };
     result.map_err(|error| error.to_string())
+}
+
+fn reload(shared: &Shared) -> Result<Reloaded, String> {
+    match &shared.mounted {
+        Some(mounted) => (mounted.reload)(),
+        None => Err("this is a push, which reads its settings when it begins".to_owned()),
+    }
 }
 
 fn scan(path: &str, shared: &Shared) -> Result<u64, JournalError> {
@@ -298,7 +331,17 @@ pub fn ask(journal: &Path, request: &Request) -> Option<Result<u64, String>> {
     Some(converse(journal, request)?.and_then(|answer| match answer {
         Answer::Done(count) => Ok(count),
         Answer::Failed(error) => Err(error),
-        Answer::Status(_) => Err("this is no answer to that".to_owned()),
+        Answer::Status(_) | Answer::Reloaded(_) => Err(NO_ANSWER.to_owned()),
+    }))
+}
+
+/// Has whoever has the journal open read its configuration file again; `None` if nobody has.
+pub fn ask_to_reload(journal: &Path) -> Option<Result<Reloaded, String>> {
+    let answer = converse(journal, &Request::Reload)?;
+    Some(answer.and_then(|answer| match answer {
+        Answer::Reloaded(reloaded) => Ok(reloaded),
+        Answer::Failed(error) => Err(error),
+        Answer::Done(_) | Answer::Status(_) => Err(NO_ANSWER.to_owned()),
     }))
 }
 

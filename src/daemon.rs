@@ -8,6 +8,7 @@
 pub(crate) mod lock;
 mod metrics_server;
 pub(crate) mod probe;
+mod reload;
 mod upload_dir;
 
 use std::fs::File;
@@ -26,12 +27,13 @@ use crate::journal::{self, Journal, View};
 use crate::mount::{self, Mount};
 use crate::notify::Notifier;
 use crate::path::RelPath;
-use crate::remote::{self, Capabilities};
+use crate::remote;
 use crate::scan::{self, Scan, ScanHandle};
 use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
 use lock::Lock;
 use metrics_server::MetricsServer;
+pub use reload::{Read, Reread};
 use upload_dir::UploadDir;
 
 /// Draining ends when nothing at all has arrived for this long: a remote that is away must not keep
@@ -82,7 +84,11 @@ fn make_way_for_writers() {
 
 /// Mounts, calls `ready` once that is done, serves until unmounted or told to stop, drains; returns
 /// what is left.
-pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapshot, DaemonError> {
+pub fn run(
+    settings: &MountSettings,
+    reread: Reread,
+    ready: impl FnOnce(Ready),
+) -> Result<Snapshot, DaemonError> {
     // The runtime outlives all that runs on it, and its threads come after the fork of a daemon.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -131,7 +137,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         duplicate(&directory)?,
         places.remote.clone(),
         places.rows.clone(),
-        delivery_options(settings, &places.remote.capabilities()),
+        delivery_options(settings),
     )
     .map_err(failed)?;
     drop(in_runtime);
@@ -194,6 +200,7 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         false => control::Place::Beside,
     };
     let (renewer, unmounter) = (mount.renewer(), mount.unmounter());
+    let limiter = delivery.limiter();
     let suspects = control::Suspects {
         backing: duplicate(&directory)?,
         remote: Some(places.remote.clone()),
@@ -206,7 +213,10 @@ pub fn run(settings: &MountSettings, ready: impl FnOnce(Ready)) -> Result<Snapsh
         place,
         suspects,
         status.clone(),
-        Box::new(move || unmounter.release_waiting()),
+        Some(control::Mounted {
+            let_go: Box::new(move || unmounter.release_waiting()),
+            reload: Box::new(move || reload::reload(&limiter, &reread)),
+        }),
     );
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; 'outboxfs push' and 'retry' cannot ask this daemon");
@@ -377,13 +387,9 @@ pub(crate) fn identity(directory: &File) -> Result<(u64, u64), DaemonError> {
 /// Also when it was replaced since, or removed.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-pub(crate) fn delivery_options(
-    settings: &MountSettings,
-    remote: &Capabilities,
-) -> delivery::Options {
-    let of_remote = remote.workers.filter(|_| settings.default_workers);
+pub(crate) fn delivery_options(settings: &MountSettings) -> delivery::Options {
     delivery::Options {
-        workers: of_remote.unwrap_or(settings.workers),
+        limits: settings.limits,
         sequential: settings.sequential,
         spread: settings.spread,
         links: settings.links,
@@ -393,9 +399,6 @@ pub(crate) fn delivery_options(
             base: settings.retry_delay,
             cap: settings.max_retry_delay,
         },
-        bwlimit: settings.bwlimit,
-        tps_limit: settings.tps_limit,
-        upload_hours: settings.upload_hours,
         compress: settings.compress.clone(),
         sync_deletes: settings.sync_deletes,
         pictures: delivery::Pictures {

@@ -1,10 +1,15 @@
 //! The settings that a command line gives, and those of the configuration file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::Error;
 use super::mounts::real_path;
-use crate::config::{ConfigFile, NamedMount, Places, Settings};
+use crate::config::{ConfigError, ConfigFile, NamedMount, Places, Settings, Written, limits};
+use crate::daemon::{self, Reread};
+
+/// What [`limits`] are made of.
+const LIMITS: [&str; 4] = ["workers", "bwlimit", "tps-limit", "upload-hours"];
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Given {
@@ -67,6 +72,27 @@ impl Given {
         })
     }
 
+    /// For a mount with the settings that were `found`: reads the file again.
+    pub fn reread(&self, found: &Found) -> Result<Reread, ConfigError> {
+        let Some(file) = &found.file else {
+            let none =
+                "there was no configuration file when it was mounted; unmount, and mount again";
+            return Ok(Box::new(|| Err(none.to_owned())));
+        };
+        let mount = found.mount.as_ref().map(|mount| mount.name.clone());
+        let (path, given) = (file.path().to_owned(), self.settings.clone());
+        let before = file.written(mount.as_deref())?;
+        let read = move || {
+            let file = ConfigFile::read(&path)?;
+            let limits = limits(&given.clone().over(file.settings(mount.as_deref())?))?;
+            let others = differing(&before, &file.written(mount.as_deref())?);
+            Ok(daemon::Read { limits, others })
+        };
+        Ok(Box::new(move || {
+            read().map_err(|error: ConfigError| error.to_string())
+        }))
+    }
+
     /// What holds for every path that the file says nothing of.
     pub fn for_all(&self) -> Result<Found, Error> {
         let file = match &self.config {
@@ -88,6 +114,19 @@ impl Given {
             None => given,
         })
     }
+}
+
+/// Keys that mean something else than before, other than the limits'.
+fn differing(before: &BTreeMap<String, Written>, now: &BTreeMap<String, Written>) -> Vec<String> {
+    let is_same = |key: &str| {
+        let value = |written: &BTreeMap<String, Written>| Some(written.get(key)?.value.clone());
+        value(before) == value(now)
+    };
+    let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    keys.into_iter()
+        .filter(|key| !LIMITS.contains(&key.as_str()) && !is_same(key))
+        .cloned()
+        .collect()
 }
 
 /// The mount that is called so, if `path` is a name.

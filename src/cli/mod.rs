@@ -23,6 +23,7 @@ mod preflight;
 mod prepare;
 mod progress;
 mod push;
+mod reload;
 mod restore;
 mod retry;
 mod service;
@@ -86,6 +87,7 @@ enum Command {
     Restore(Box<restore::RestoreArgs>),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Reload(reload::ReloadArgs),
     Verify(Box<verify::VerifyArgs>),
     Check(Box<check::CheckArgs>),
     Init(Box<init::InitArgs>),
@@ -130,6 +132,7 @@ pub fn run() -> ExitCode {
         Command::Restore(args) => restore::run(*args),
         Command::Pause(args) => pause::pause(args),
         Command::Resume(args) => pause::resume(args),
+        Command::Reload(args) => reload::run(args),
         Command::Verify(args) => verify::run(*args),
         Command::Check(args) => check::run(*args),
         Command::Init(args) => init::run(*args),

@@ -8,7 +8,7 @@ use super::background::{Child, Reporter, Side, Word, detach};
 use super::given::Given;
 use super::{Error, FAILED, complain, helper, left, log, preflight, say, service};
 use crate::config::{self, LogFormat, MountSettings, Places};
-use crate::daemon::{self, Ready};
+use crate::daemon::{self, Ready, Reread};
 use crate::mount::Restriction;
 use crate::status::Snapshot;
 
@@ -66,6 +66,7 @@ pub struct MountArgs {
 
 pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
     let found = args.given.at(&args.directory)?;
+    let reread = args.given.reread(&found)?;
     let log_format = found.settings.log_format;
     let places = Places::from_env()?;
     let configured = found.mount.and_then(|mount| mount.mountpoint);
@@ -86,17 +87,18 @@ pub fn run(args: MountArgs) -> Result<ExitCode, Error> {
         preflight::fuse()?;
     }
     if args.foreground {
-        return in_foreground(&settings, log_format);
+        return in_foreground(&settings, reread, log_format);
     }
     match detach() {
         Ok(Side::Parent(child)) => await_ready(child, &settings),
-        Ok(Side::Child(reporter)) => in_background(&settings, log_format, reporter),
+        Ok(Side::Child(reporter)) => in_background(&settings, reread, log_format, reporter),
         Err(error) => Err(Error::Failed(format!("cannot start the daemon: {error}"))),
     }
 }
 
 fn in_foreground(
     settings: &MountSettings,
+    reread: Reread,
     log_format: Option<LogFormat>,
 ) -> Result<ExitCode, Error> {
     log::to_stderr(log_format);
@@ -104,7 +106,8 @@ fn in_foreground(
         announce(settings, std::process::id(), &ready);
         service::ready(settings);
     };
-    let snapshot = daemon::run(settings, ready).map_err(|e| Error::Failed(e.to_string()))?;
+    let snapshot =
+        daemon::run(settings, reread, ready).map_err(|e| Error::Failed(e.to_string()))?;
     Ok(outcome(&snapshot))
 }
 
@@ -122,6 +125,7 @@ fn outcome(snapshot: &Snapshot) -> ExitCode {
 /// The child's life: nobody reads what it prints, so it tells the parent and logs.
 fn in_background(
     settings: &MountSettings,
+    reread: Reread,
     log_format: Option<LogFormat>,
     reporter: Reporter,
 ) -> Result<ExitCode, Error> {
@@ -132,7 +136,7 @@ fn in_background(
         let _ = daemon_log.open(&log_file);
     }
     let mut reporter = Some(reporter);
-    let result = daemon::run(settings, |mut ready: Ready| {
+    let result = daemon::run(settings, reread, |mut ready: Ready| {
         let opened = settings
             .create_state_dir()
             .and_then(|()| daemon_log.open(&log_file));

@@ -11,6 +11,7 @@ use super::push::say_json;
 use super::{Error, FAILED, say, tree};
 use crate::config::{self, Places};
 use crate::daemon::probe::refuse_forgotten_remote;
+use crate::delivery::WORKERS;
 use crate::journal::View;
 use crate::remote;
 use crate::status::{counted, one_line};
@@ -93,7 +94,7 @@ pub fn run(args: VerifyArgs) -> Result<ExitCode, Error> {
     let options = Options {
         below: tree.below,
         full: args.full,
-        workers: settings.workers,
+        workers: settings.limits.workers.unwrap_or(WORKERS),
     };
     let json = args.json;
     let (report, remote) = runtime.block_on(async {

@@ -25,7 +25,7 @@ pub use log_format::LogFormat;
 pub use metrics_address::MetricsAddress;
 pub use option::{Described, described};
 pub use places::Places;
-pub use resolve::{MountSettings, resolve};
+pub use resolve::{MountSettings, limits, resolve};
 pub use settings::Settings;
 pub use span::Span;
 pub use urls::{RemoteUrl, RowsUrl};

@@ -11,11 +11,11 @@ use std::time::Duration;
 use url::Url;
 
 use super::{
-    Bytes, ConfigError, Hours, MaxRetries, MetricsAddress, Places, RemoteUrl, RowsUrl, Settings,
-    SettleMs, Span, Workers, pictures,
+    Bytes, ConfigError, MaxRetries, MetricsAddress, Places, RemoteUrl, RowsUrl, Settings, SettleMs,
+    Span, Workers, pictures,
 };
 use crate::beneath::Links;
-use crate::delivery::SpreadLimits;
+use crate::delivery::{self, Limits, SpreadLimits};
 use crate::derive::stats::StatsRules;
 use crate::derive::thumbnail;
 use crate::filter::Filter;
@@ -25,7 +25,6 @@ use crate::mount::Restriction;
 use crate::notify::Hooks;
 use crate::rows::{FolderPattern, PromotedColumn, RowError};
 
-const WORKERS: Workers = Workers::new(8);
 const MOST_WORKERS: usize = 256;
 const SETTLE: SettleMs = SettleMs::new(500);
 const MAX_RETRIES: MaxRetries = MaxRetries::new(8);
@@ -59,11 +58,8 @@ pub struct MountSettings {
     /// Which file tells of its folder, and how.
     pub stats: StatsRules,
     pub journal: PathBuf,
-    /// Uploads at a time, 1 to 256.
-    pub workers: usize,
-    /// Nobody said how many: the remote may know better.
-    pub default_workers: bool,
-    /// How they are spread over folders.
+    pub limits: Limits,
+    /// How uploads are spread over folders.
     pub spread: SpreadLimits,
     /// One file after the other.
     pub sequential: bool,
@@ -78,12 +74,8 @@ pub struct MountSettings {
     /// The first pause between two attempts, and the longest.
     pub retry_delay: Duration,
     pub max_retry_delay: Duration,
-    /// Bytes and requests a second, if they are limited.
-    pub bwlimit: Option<u64>,
-    pub tps_limit: Option<u64>,
     /// How much is delivered in one go.
     pub batches: BatchLimits,
-    pub upload_hours: Option<Hours>,
     /// Whether what is deleted here is deleted at the remote.
     pub sync_deletes: bool,
     /// What is delivered first.
@@ -146,8 +138,7 @@ pub fn resolve(
     mountpoint: PathBuf,
     places: &Places,
 ) -> Result<MountSettings, ConfigError> {
-    let workers = workers(&settings);
-    let default_workers = says_nothing_of_workers(&settings);
+    let limits = limits(&settings)?;
     let filter = Filter::new(
         settings.include.as_deref().unwrap_or_default(),
         settings.exclude.as_deref().unwrap_or_default(),
@@ -218,8 +209,7 @@ pub fn resolve(
         insecure: settings.insecure.unwrap_or(false),
         compress,
         journal,
-        workers,
-        default_workers,
+        limits,
         spread: SpreadLimits {
             folders: settings.folder_workers.map(count),
             files: settings.file_workers.map(count),
@@ -234,13 +224,10 @@ pub fn resolve(
         max_retries: settings.max_retries.unwrap_or(MAX_RETRIES).get() as u32,
         retry_delay: settings.retry_delay.unwrap_or(RETRY_DELAY).get(),
         max_retry_delay: settings.max_retry_delay.unwrap_or(MAX_RETRY_DELAY).get(),
-        bwlimit: bwlimit(settings.bwlimit)?,
-        tps_limit: settings.tps_limit.map(|limit| limit.get().unsigned_abs()),
         batches: BatchLimits {
             folders: settings.batch_size.map(|size| size.get() as usize),
             pause: settings.batch_delay.map(Span::get).unwrap_or_default(),
         },
-        upload_hours: settings.upload_hours,
         sync_deletes: settings.sync_deletes.unwrap_or(false),
         thumbnails,
         picture_limits,
@@ -268,25 +255,29 @@ fn count(workers: Workers) -> usize {
     workers.get() as usize
 }
 
-fn says_nothing_of_workers(settings: &Settings) -> bool {
-    let given = [
-        settings.workers,
-        settings.folder_workers,
-        settings.file_workers,
-    ];
-    given.iter().all(Option::is_none) && settings.sequential != Some(true)
+/// What of the settings may change while delivery goes on.
+pub fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
+    Ok(Limits {
+        workers: workers(settings),
+        bwlimit: bwlimit(settings.bwlimit)?,
+        tps_limit: settings.tps_limit.map(|limit| limit.get().unsigned_abs()),
+        upload_hours: settings.upload_hours,
+    })
 }
 
-fn workers(settings: &Settings) -> usize {
-    let default = count(WORKERS);
+/// Uploads at a time, 1 to 256; `None` if nothing is said of them.
+fn workers(settings: &Settings) -> Option<usize> {
     let of_both = match (settings.folder_workers, settings.file_workers) {
-        (Some(folders), Some(files)) => count(folders) * count(files),
-        (Some(one), None) | (None, Some(one)) => default.max(count(one)),
-        (None, None) => default,
+        (Some(folders), Some(files)) => Some(count(folders) * count(files)),
+        (Some(one), None) | (None, Some(one)) => Some(delivery::WORKERS.max(count(one))),
+        (None, None) => None,
     };
     match settings.sequential {
-        Some(true) => 1,
-        _ => settings.workers.map_or(of_both.min(MOST_WORKERS), count),
+        Some(true) => Some(1),
+        _ => settings
+            .workers
+            .map(count)
+            .or(of_both.map(|workers| workers.min(MOST_WORKERS))),
     }
 }
 
@@ -448,7 +439,7 @@ mod tests {
             settings.rows,
             [format!("sqlite:{}/rows.db", remote.display())]
         );
-        assert_eq!(settings.workers, 8);
+        assert_eq!(settings.limits.workers, None);
         assert_eq!(settings.settle, Duration::from_millis(500));
         assert_eq!(settings.max_retries, 8);
         assert!(settings.passthrough && !settings.allow_other);
@@ -459,15 +450,16 @@ mod tests {
     fn workers_are_those_of_folders_and_their_files() {
         let world = World::new();
         for (toml, workers) in [
-            ("", 8),
-            ("folder-workers = 4\nfile-workers = 5", 20),
-            ("folder-workers = 40\nfile-workers = 50", 256),
-            ("file-workers = 2", 8),
-            ("folder-workers = 20", 20),
-            ("folder-workers = 4\nfile-workers = 5\nworkers = 6", 6),
-            ("workers = 6\nsequential = true", 1),
+            ("", None),
+            ("folder-workers = 4\nfile-workers = 5", Some(20)),
+            ("folder-workers = 40\nfile-workers = 50", Some(256)),
+            ("file-workers = 2", Some(8)),
+            ("folder-workers = 20", Some(20)),
+            ("folder-workers = 4\nfile-workers = 5\nworkers = 6", Some(6)),
+            ("workers = 6\nsequential = true", Some(1)),
         ] {
-            assert_eq!(world.resolve(toml).unwrap().workers, workers, "{toml}");
+            let limits = world.resolve(toml).unwrap().limits;
+            assert_eq!(limits.workers, workers, "{toml}");
         }
     }
 

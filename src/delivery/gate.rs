@@ -23,13 +23,14 @@ const SLOW: f64 = 4.0;
 const SLOW_SECONDS: f64 = 0.5;
 
 pub(super) struct Gate {
-    places: usize,
     state: Mutex<State>,
     /// A place is free, or there are more of them. One task waits.
     changed: Notify,
 }
 
 struct State {
+    /// As many as were asked for.
+    places: usize,
     limit: f64,
     busy: usize,
     rest_until: Option<Instant>,
@@ -65,8 +66,8 @@ impl Held {
 impl Gate {
     pub(super) fn new(places: usize) -> Arc<Self> {
         Arc::new(Self {
-            places,
             state: Mutex::new(State {
+                places,
                 limit: places as f64,
                 busy: 0,
                 rest_until: None,
@@ -104,6 +105,14 @@ impl Gate {
         }
     }
 
+    /// So many are asked for from now on; who has a place keeps it.
+    pub(super) fn set_places(&self, places: usize) {
+        let mut state = self.state.lock();
+        state.places = places;
+        state.limit = places as f64;
+        self.changed.notify_one();
+    }
+
     /// Uploads that may go on at a time now.
     pub(super) fn limit(&self) -> usize {
         (self.state.lock().limit as usize).max(1)
@@ -124,13 +133,13 @@ impl Gate {
             let step = if state.lately < usual { 0.1 } else { 0.002 };
             state.usual = Some(usual + (state.lately.max(took.min(usual)) - usual) * step);
             if state.lately > SLOW_SECONDS && state.lately > usual * SLOW {
-                let floor = (self.places as f64 / 4.0).max(1.0);
+                let floor = (state.places as f64 / 4.0).max(1.0);
                 self.cut(&mut state, now, SLOW_ROUND, floor);
                 return;
             }
         }
         let limit = state.limit;
-        state.limit = (limit + 1.0 / limit).min(self.places as f64);
+        state.limit = (limit + 1.0 / limit).min(state.places as f64);
         if state.limit as usize > limit as usize {
             self.changed.notify_one();
         }
@@ -222,6 +231,26 @@ mod tests {
         let taken = tokio::time::timeout(Duration::from_millis(20), gate.take(1)).await;
         assert!(taken.is_err());
         drop(first);
+        assert_eq!(gate.take(9).await.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn there_may_be_more_places_or_fewer() {
+        let gate = Gate::new(1);
+        let first = gate.take(1).await;
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.take(9).await }
+        });
+        tokio::task::yield_now().await;
+        gate.set_places(3);
+        let more = waiting.await.unwrap();
+        assert_eq!(more.len(), 2);
+        gate.set_places(2);
+        drop(first);
+        let taken = tokio::time::timeout(Duration::from_millis(20), gate.take(1)).await;
+        assert!(taken.is_err(), "two are busy yet");
+        drop(more);
         assert_eq!(gate.take(9).await.len(), 2);
     }
 }

@@ -10,18 +10,19 @@ const LOOK: Duration = Duration::from_secs(30);
 impl Context {
     /// Returns when these are hours to upload.
     pub(super) async fn wait_for_hours(&self) {
-        let Some(hours) = self.options.upload_hours else {
-            return;
-        };
+        let mut setting = self.hours.subscribe();
         loop {
-            let closed = hours.closed_for(jiff::Zoned::now().time());
-            let Some(closed) = closed else {
+            let hours = *setting.borrow_and_update();
+            let now = jiff::Zoned::now().time();
+            let closed = hours.and_then(|hours| Some((hours, hours.closed_for(now)?)));
+            let Some((hours, closed)) = closed else {
                 self.progress.set_waits_for(None);
                 return;
             };
             let why = format!("it waits for the upload hours, {hours}");
             self.progress.set_waits_for(Some(why));
-            tokio::time::sleep(closed.min(LOOK)).await;
+            // What is waited for may change.
+            let _ = tokio::time::timeout(closed.min(LOOK), setting.changed()).await;
         }
     }
 }

@@ -78,14 +78,17 @@ use crate::path::RelPath;
 use crate::remote::{Pace, Remote, RemoteError};
 use crate::rows::RowSink;
 
+/// Small files delivered at a time, if nobody says how many.
+pub const WORKERS: usize = 8;
+
 /// So many pictures may wait for their thumbnails beside the files that are being sent.
 const WAITING_PICTURES: usize = 64;
 
 /// How delivery is to go about it.
 #[derive(Clone)]
 pub struct Options {
-    /// Small files delivered at a time.
-    pub workers: usize,
+    /// Those that it begins with; see [`Limiter`].
+    pub limits: Limits,
     /// One file after the other, whatever its size.
     pub sequential: bool,
     /// How many folders are delivered from at a time, and how many files of each.
@@ -93,11 +96,6 @@ pub struct Options {
     /// Attempts after the first before a file is `failed`.
     pub max_retries: u32,
     pub backoff: Backoff,
-    /// Bytes and requests a second, if they are limited.
-    pub bwlimit: Option<u64>,
-    pub tps_limit: Option<u64>,
-    /// When to deliver; `None` for always.
-    pub upload_hours: Option<Hours>,
     /// The mount's settle time: how long to wait after a wake-up before anything can be due.
     pub settle: Duration,
     pub pictures: Pictures,
@@ -113,6 +111,25 @@ pub struct Options {
     pub host: String,
     /// Told of what comes to pass, for people and programs.
     pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// How much of the machine and the line may be used; may change at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Small files delivered at a time; `None`: as many as the remote takes gladly.
+    pub workers: Option<usize>,
+    /// Bytes and requests a second, if they are limited.
+    pub bwlimit: Option<u64>,
+    pub tps_limit: Option<u64>,
+    /// When to deliver; `None` for always.
+    pub upload_hours: Option<Hours>,
+}
+
+impl Limits {
+    fn workers(&self, remote: &dyn Remote) -> usize {
+        let usual = || remote.capabilities().workers.unwrap_or(WORKERS);
+        self.workers.unwrap_or_else(usual)
+    }
 }
 
 /// Hears what comes to pass, before the journal does. Called on delivery's tasks.
@@ -153,6 +170,8 @@ struct Context {
     /// For small files, and for large ones.
     small: Arc<gate::Gate>,
     large: Arc<gate::Gate>,
+    pace: Arc<Pace>,
+    hours: watch::Sender<Option<Hours>>,
     spread: Option<Arc<spread::Spread>>,
     busy: busy::Busy,
     way: way::Way,
@@ -177,11 +196,14 @@ impl Delivery {
         options: Options,
     ) -> Result<Self, JournalError> {
         let (stop, stopped) = watch::channel(false);
-        remote.keep_pace(Arc::new(Pace::new(options.bwlimit, options.tps_limit)));
-        let small = gate::Gate::new(options.workers);
+        let limits = options.limits;
+        let pace = Arc::new(Pace::new(limits.bwlimit, limits.tps_limit));
+        remote.keep_pace(pace.clone());
+        let workers = limits.workers(remote.as_ref());
+        let small = gate::Gate::new(workers);
         let large = match options.sequential {
             true => small.clone(),
-            false => gate::Gate::new(options.workers.div_ceil(4)),
+            false => gate::Gate::new(large(workers)),
         };
         let view = journal.view()?;
         let context = Arc::new(Context {
@@ -196,12 +218,14 @@ impl Delivery {
             view: Mutex::new(view),
             small,
             large,
+            pace,
+            hours: watch::Sender::new(limits.upload_hours),
             spread: spread::Spread::new(options.spread),
             journal: journal.clone(),
             backing,
             remote,
             rows,
-            progress: Arc::new(Progress::new(options.workers)),
+            progress: Arc::new(Progress::new(workers)),
             options,
             health: health::Health::default(),
             budget: load::Budget::default(),
@@ -246,6 +270,11 @@ impl Delivery {
         self.context.progress.clone()
     }
 
+    /// For whoever may change its limits.
+    pub fn limiter(&self) -> Limiter {
+        Limiter(self.context.clone())
+    }
+
     /// Lets delivery begin with a remote that is known not to work now.
     pub fn remote_is_away(&self, error: &RemoteError) {
         self.context.remote_is_away(error);
@@ -260,6 +289,27 @@ impl Delivery {
             }
         };
         let _ = tokio::time::timeout(grace, all).await;
+    }
+}
+
+/// Changes the limits of a delivery.
+pub struct Limiter(Arc<Context>);
+
+impl Limiter {
+    /// These hold from now on; what is on its way is not held up. How many workers there are then.
+    pub fn set(&self, limits: Limits) -> usize {
+        let context = &self.0;
+        context.pace.set(limits.bwlimit, limits.tps_limit);
+        // With `sequential` both gates are one.
+        let workers = match context.options.sequential {
+            true => 1,
+            false => limits.workers(context.remote.as_ref()),
+        };
+        context.small.set_places(workers);
+        context.large.set_places(large(workers));
+        context.progress.set_workers(workers);
+        context.hours.send_replace(limits.upload_hours);
+        workers
     }
 }
 
@@ -278,6 +328,11 @@ impl Context {
     fn is_stopping(&self) -> bool {
         *self.stop.borrow()
     }
+}
+
+/// Large files delivered at a time beside so many small ones.
+fn large(workers: usize) -> usize {
+    workers.div_ceil(4)
 }
 
 /// How long until a time of the journal's clock.

@@ -150,7 +150,7 @@ pub fn run(
         Some(places) => {
             let below = job.skip_existing.then(|| below.clone());
             let remote = places.remote(below, &journal, events)?;
-            let mut options = delivery_options(settings, &remote.capabilities());
+            let mut options = delivery_options(settings);
             options.settle = Duration::ZERO;
             options.observer = Some(events.clone());
             let _in_runtime = runtime.enter();
@@ -187,7 +187,7 @@ pub fn run(
         place,
         suspects,
         source.clone(),
-        Box::new(|| ()),
+        None,
     );
     if let Err(error) = &control {
         tracing::warn!(%error, "there is no control socket; nobody can ask this push for anything");

@@ -222,9 +222,11 @@ fn finish(root: &Path, temporary: Temporary, key: &Key, what: &str) -> Result<Pr
 fn write(body: &Body, to: &mut File, pace: &Pace, sent: &Sent) -> io::Result<Option<blake3::Hash>> {
     match body {
         Body::Bytes(bytes) => {
-            pace.bytes_blocking(bytes.len() as u64);
-            to.write_all(bytes)?;
-            sent.add(bytes.len() as u64);
+            for part in bytes.chunks(pace.slice(BUFFER)) {
+                pace.bytes_blocking(part.len() as u64);
+                to.write_all(part)?;
+                sent.add(part.len() as u64);
+            }
             Ok(Some(blake3::hash(bytes)))
         }
         Body::File { file, len } => copy(file, *len, to, pace, sent),
@@ -243,7 +245,7 @@ fn copy(
     let mut buffer = vec![0; len.min(BUFFER as u64) as usize];
     let mut at = 0;
     while at < len {
-        let wanted = (len - at).min(BUFFER as u64) as usize;
+        let wanted = (len - at).min(pace.slice(BUFFER) as u64) as usize;
         match from.read_at(&mut buffer[..wanted], at) {
             Ok(0) => return Ok(None),
             Ok(read) => {

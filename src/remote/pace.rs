@@ -13,8 +13,8 @@ const LONGEST_REST: Duration = Duration::from_secs(120);
 /// Shared by all uploads. The default sets no bounds.
 #[derive(Debug, Default)]
 pub struct Pace {
-    bytes: Option<Rate>,
-    requests: Option<Rate>,
+    bytes: Mutex<Option<Rate>>,
+    requests: Mutex<Option<Rate>>,
     rest_until: Mutex<Option<Instant>>,
 }
 
@@ -23,26 +23,25 @@ pub struct Pace {
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
-    next: Mutex<Option<Instant>>,
+    next: Option<Instant>,
 }
 
 impl Rate {
     fn new(per_second: u64) -> Self {
         Self {
             per_second: per_second as f64,
-            next: Mutex::new(None),
+            next: None,
         }
     }
 
     /// Takes `count`; they may go after so long.
-    fn take(&self, count: u64) -> Duration {
+    fn take(&mut self, count: u64) -> Duration {
         self.take_at(Instant::now(), count)
     }
 
-    fn take_at(&self, now: Instant, count: u64) -> Duration {
-        let mut next = self.next.lock();
-        let at = next.map_or(now, |next| next.max(now));
-        *next = Some(at + Duration::from_secs_f64(count as f64 / self.per_second));
+    fn take_at(&mut self, now: Instant, count: u64) -> Duration {
+        let at = self.next.map_or(now, |next| next.max(now));
+        self.next = Some(at + Duration::from_secs_f64(count as f64 / self.per_second));
         at - now
     }
 }
@@ -50,11 +49,15 @@ impl Rate {
 impl Pace {
     /// Both a second; `None` for as much as there can be.
     pub fn new(bytes: Option<u64>, requests: Option<u64>) -> Self {
-        Self {
-            bytes: bytes.map(Rate::new),
-            requests: requests.map(Rate::new),
-            rest_until: Mutex::default(),
-        }
+        let pace = Self::default();
+        pace.set(bytes, requests);
+        pace
+    }
+
+    /// The same from now on; who waits already waits as long as he was told.
+    pub fn set(&self, bytes: Option<u64>, requests: Option<u64>) {
+        *self.bytes.lock() = bytes.map(Rate::new);
+        *self.requests.lock() = requests.map(Rate::new);
     }
 
     /// The service asked somebody to wait so long: everybody does.
@@ -79,27 +82,26 @@ impl Pace {
         while let Some(left) = self.resting() {
             tokio::time::sleep(left).await;
         }
-        let wait = self.requests.as_ref().map(|rate| rate.take(1));
+        let wait = self.requests.lock().as_mut().map(|rate| rate.take(1));
         sleep(wait).await;
     }
 
     /// [`Self::request`] for a thread that may block.
     pub fn request_blocking(&self) {
-        if let Some(rate) = &self.requests {
-            std::thread::sleep(rate.take(1));
-        }
+        let wait = self.requests.lock().as_mut().map(|rate| rate.take(1));
+        std::thread::sleep(wait.unwrap_or_default());
     }
 
     /// Takes so many bytes, and says how long to wait before they go; `None` where there is no bound.
     pub fn bytes(&self, count: u64) -> Option<Duration> {
-        let wait = self.bytes.as_ref()?.take(count);
+        let wait = self.bytes.lock().as_mut()?.take(count);
         (!wait.is_zero()).then_some(wait)
     }
 
     /// How many bytes to give to a connection at a time, so that many of them take turns.
     pub fn slice(&self, most: usize) -> usize {
         let fair = |rate: &Rate| (rate.per_second / 20.0) as usize;
-        let slice = self.bytes.as_ref().map_or(most, fair);
+        let slice = self.bytes.lock().as_ref().map_or(most, fair);
         slice.max(SMALLEST_SLICE).min(most)
     }
 
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn whoever_takes_waits_for_those_before() {
-        let rate = Rate::new(10);
+        let mut rate = Rate::new(10);
         let now = Instant::now();
         let waits: Vec<u128> = (0..4).map(|_| rate.take_at(now, 1).as_millis()).collect();
         assert_eq!(waits, [0, 100, 200, 300]);
@@ -152,5 +154,16 @@ mod tests {
         }
         assert_eq!(pace.slice(1 << 20), 1 << 20);
         assert_eq!(Pace::new(Some(20_480), None).slice(1 << 20), 1024);
+    }
+
+    #[test]
+    fn bounds_may_change() {
+        let pace = Pace::new(Some(1000), None);
+        assert_eq!(pace.bytes(60_000), None);
+        assert!(pace.bytes(1) > Some(Duration::from_secs(59)));
+        pace.set(None, None);
+        assert_eq!(pace.bytes(1), None);
+        pace.set(Some(1000), None);
+        assert_eq!(pace.bytes(1), None, "nobody pays for what went before");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outboxfs::clock;
-use outboxfs::delivery::{self, Backoff, Delivery, Drained, Pictures, SpreadLimits};
+use outboxfs::delivery::{self, Backoff, Delivery, Drained, Limits, Pictures, SpreadLimits};
 use outboxfs::derive::thumbnail;
 use outboxfs::glob::Globs;
 use outboxfs::journal::{self, BatchLimits, Hand, Journal, JournalError};
@@ -454,7 +454,12 @@ impl World {
 
     fn delivery_options(&self) -> delivery::Options {
         delivery::Options {
-            workers: self.settings.workers,
+            limits: Limits {
+                workers: Some(self.settings.workers),
+                bwlimit: None,
+                tps_limit: None,
+                upload_hours: None,
+            },
             sequential: false,
             spread: self.settings.spread,
             max_retries: self.settings.max_retries,
@@ -462,9 +467,6 @@ impl World {
                 base: Duration::from_millis(200),
                 cap: Duration::from_secs(20),
             },
-            bwlimit: None,
-            tps_limit: None,
-            upload_hours: None,
             settle: self.settings.settle,
             pictures: Pictures {
                 thumbnails: Vec::new(),

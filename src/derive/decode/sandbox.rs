@@ -11,8 +11,10 @@ const BESIDE: u64 = 384 << 20;
 
 /// Closes what was inherited but for standard input, output and error: a daemon has a mount open.
 pub(super) fn close_descriptors() {
+    let (first, last, flags) = (3_u32, u32::MAX, 0_u32);
+    // By its number: musl has no function of that name (close_range(2)).
     // SAFETY: nothing in this process has opened a descriptor yet that it will use again.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
 }
 
 /// From here on the process can compute, and read and write what is open. `memory` is in bytes.
