@@ -12,6 +12,8 @@ mod renames;
 mod rows;
 #[path = "support/journal.rs"]
 mod support;
+#[path = "journal/upgrade.rs"]
+mod upgrade;
 
 use std::time::Duration;
 

@@ -127,7 +127,7 @@ impl Store {
         let version = check_identity(&self.conn, &options.path)?;
         configure(&self.conn)?;
         damage::look(&mut self.conn, &options.path)?;
-        self.migrate(version)?;
+        self.migrate(&MIGRATIONS, version)?;
         self.claim_ownership(options)?;
         self.conn.execute(
             "UPDATE meta SET has_rows = ?, sync_deletes = ?",
@@ -171,8 +171,8 @@ impl Store {
         Ok(())
     }
 
-    fn migrate(&mut self, from: usize) -> Result<(), JournalError> {
-        for (version, sql) in MIGRATIONS.iter().enumerate().skip(from) {
+    fn migrate(&mut self, steps: &[&str], from: usize) -> Result<(), JournalError> {
+        for (version, sql) in steps.iter().enumerate().skip(from) {
             let transaction = self.conn.transaction()?;
             transaction.execute_batch(sql)?;
             transaction.pragma_update(None, "user_version", version as i64 + 1)?;
@@ -334,6 +334,42 @@ mod tests {
             }
         }
         times
+    }
+
+    #[test]
+    fn each_step_is_taken_as_a_whole_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::of_test(folder.path().join("journal.db"));
+        let mut store = Store::open(&options).unwrap();
+        let now = MIGRATIONS.len();
+        let [first, second] = [
+            "ALTER TABLE meta ADD COLUMN later INTEGER; UPDATE meta SET later = 7;",
+            "UPDATE meta SET later = later + 1; CREATE TABLE more (x); INSERT INTO more VALUES (1);",
+        ];
+        let version = |store: &Store| check_identity(&store.conn, &options.path);
+        let later = |store: &Store| {
+            let one = store
+                .conn
+                .query_row("SELECT later FROM meta", [], |row| row.get(0));
+            one.ok() as Option<i64>
+        };
+        let all = [&MIGRATIONS[..], &[first, second]].concat();
+        let broken = second.replace("more VALUES", "nowhere VALUES");
+        let mut cut_off = all.clone();
+        *cut_off.last_mut().unwrap() = &broken;
+        store.migrate(&cut_off, now).unwrap_err();
+        let reached = store
+            .conn
+            .pragma_query_value(None, "user_version", |row| row.get(0));
+        assert_eq!((reached, later(&store)), (Ok(now + 1), Some(7)));
+        assert!(matches!(
+            version(&store),
+            Err(JournalError::NewerSchema { .. })
+        ));
+        store.migrate(&all, now + 1).unwrap();
+        assert_eq!(later(&store), Some(8));
+        store.migrate(&all, now + 2).unwrap();
+        assert_eq!(later(&store), Some(8), "nothing is done twice");
     }
 
     #[test]
