@@ -5,6 +5,7 @@
 //! end of the mount), which both send to the one channel that [`run`] waits on, and `rescan` (hands
 //! folders to the scan).
 
+pub mod command;
 pub(crate) mod lock;
 mod metrics_server;
 pub(crate) mod probe;

@@ -3,6 +3,8 @@
 
 #[path = "support/rig.rs"]
 mod rig;
+#[path = "support/row.rs"]
+mod row;
 #[path = "support/world.rs"]
 mod world;
 
@@ -23,7 +25,7 @@ use outboxfs::journal::{
 };
 use outboxfs::path::RelPath;
 use outboxfs::remote::{Artifact, Body, Environment, Key, Put, open_with, path_text};
-use outboxfs::rows::{self, FileRef, FolderPattern, FolderRow, TestStatus};
+use outboxfs::rows::{self, FolderPattern, FolderRow};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -157,7 +159,7 @@ proptest! {
         let file = folder.path().join("rows.csv");
         fs::write(&file, &before).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let rows: Vec<FolderRow> = folders.iter().map(|name| row(name)).collect();
+        let rows: Vec<FolderRow> = folders.iter().map(|name| row::of_folder(name)).collect();
         runtime.block_on(async {
             let sink = rows::open(&[format!("csv:{}", file.display())], &Default::default()).unwrap();
             sink.upsert(&rows).await.unwrap();
@@ -198,7 +200,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let written = runtime.block_on(async {
             let sink = rows::open(&[format!("csv:{}", file.display())], &Default::default()).unwrap();
-            sink.upsert(&[row("a")]).await
+            sink.upsert(&[row::of_folder("a")]).await
         });
         if let Err(why) = written {
             prop_assert!(is_a_sentence(&why.to_string()), "{}", why);
@@ -349,40 +351,6 @@ fn anything_may_be_asked_of_a_daemon() {
     rig.delivered_all();
     assert_eq!(rig.delivered("after"), b"all that");
     rig.unmount();
-}
-
-fn row(folder: &str) -> FolderRow {
-    FolderRow {
-        folder: folder.into(),
-        name: folder.into(),
-        test_status: Some(TestStatus::Pass),
-        stats: None,
-        stats_error: None,
-        pictures: vec![FileRef {
-            name: "a.jpg".into(),
-            url: "https://x/a.jpg".into(),
-            thumbnail_url: None,
-            thumbnail_error: None,
-            bytes: 1,
-            width: None,
-            height: None,
-            hash: "00".into(),
-            delivered_at: 1,
-            etag: None,
-            object_id: None,
-            object_version: None,
-        }],
-        other_files: Vec::new(),
-        files: 1,
-        bytes: 1,
-        hash: "00".into(),
-        host: "rig".into(),
-        mount_id: "m1".into(),
-        version: 1,
-        first_delivered_at: 1,
-        last_delivered_at: 1,
-        outboxfs_version: "0".into(),
-    }
 }
 
 fn options(file: &Path) -> Options {

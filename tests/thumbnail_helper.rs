@@ -175,6 +175,19 @@ fn the_process_has_no_rights_and_no_descriptors() {
     assert!(child.wait().unwrap().success());
 }
 
+#[test]
+#[cfg(feature = "webp")]
+fn the_process_has_no_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let commands = format!("tr '\\0' '\\n' </proc/$$/environ >{}", told.display());
+    let commands = format!("PATH=/usr/bin:/bin\n{commands}\nexit 3");
+    let mut helper = impostor(folder.path(), &commands);
+    pixels(&webp(&quarters(64, 48)), &mut helper).unwrap_err();
+    assert!(std::env::vars_os().count() > 0, "there is one to hide");
+    assert_eq!(fs::read_to_string(told).unwrap(), "");
+}
+
 #[cfg(feature = "heif")]
 fn heif(name: &str) -> Vec<u8> {
     fs::read(Path::new("tests/heif").join(name)).unwrap()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
+use super::command::{Command, USAGE};
 use crate::journal::{Journal, JournalError};
 use crate::mount::{Content, Kind, Pages, VirtualFiles};
 use crate::path::RelPath;
@@ -33,16 +34,6 @@ const NAMES: &[(&str, Kind)] = &[
     ("wait", Kind::Wait),
     ("control", Kind::Control),
 ];
-
-const USAGE: &str = "\
-Write a line to this file; paths are as seen from the directory that .upload is in:
-retry          try again what has failed from this directory on
-retry PATH     the same of a file or folder in it
-flush          deliver now what settles, or waits for its next attempt, from this directory on
-flush PATH     the same of a file or folder in it
-pause          deliver nothing from now on (in the mount's root)
-resume         go on (in the mount's root)
-";
 
 /// What the mount is given to show.
 pub(super) struct UploadDir {
@@ -129,43 +120,20 @@ impl VirtualFiles for UploadDir {
     }
 
     fn command(&self, directory: &RelPath, line: &[u8]) -> Result<String, String> {
-        let end = line.iter().position(u8::is_ascii_whitespace);
-        let (word, rest) = line.split_at(end.unwrap_or(line.len()));
-        let rest = rest.trim_ascii();
-        let whole_mount = |what: &str| match (directory.is_root(), rest.is_empty()) {
-            (true, true) => Ok(()),
-            (true, false) => Err(format!("'{what}' takes no path: it is for the whole mount")),
-            (false, _) => Err(format!(
-                "'{what}' is for the whole mount: write it to .upload/control in its root"
-            )),
+        let journal = &self.journal;
+        let done = match Command::parse(directory, line)? {
+            Command::Retry(path) => journal
+                .retry(&path)
+                .map(|count| format!("{count} queued again")),
+            Command::Flush(path) => journal
+                .flush(&path)
+                .map(|count| format!("{count} more due now")),
+            Command::Pause => journal
+                .pause(true)
+                .map(|()| "paused; write 'resume' to go on".to_owned()),
+            Command::Resume => journal.pause(false).map(|()| "going on".to_owned()),
         };
-        let said = |error: JournalError| error.to_string();
-        match word {
-            b"retry" => {
-                let path = path_in(directory, rest)?;
-                let count = self.journal.retry(&path).map_err(said)?;
-                Ok(format!("{count} queued again"))
-            }
-            b"flush" => {
-                let path = path_in(directory, rest)?;
-                let count = self.journal.flush(&path).map_err(said)?;
-                Ok(format!("{count} more due now"))
-            }
-            b"pause" => {
-                whole_mount("pause")?;
-                self.journal.pause(true).map_err(said)?;
-                Ok("paused; write 'resume' to go on".to_owned())
-            }
-            b"resume" => {
-                whole_mount("resume")?;
-                self.journal.pause(false).map_err(said)?;
-                Ok("going on".to_owned())
-            }
-            _ => Err(format!(
-                "'{}' is no command; known are retry, flush, pause and resume",
-                word.escape_ascii()
-            )),
-        }
+        done.map_err(|error| error.to_string())
     }
 
     fn attributes(&self) -> &'static [&'static str] {
@@ -176,19 +144,6 @@ impl VirtualFiles for UploadDir {
         let status = self.source.file(file, &*self.remote)?;
         Some(status.attribute(name)?.into_bytes())
     }
-}
-
-/// A path that somebody has written, as seen from a directory.
-fn path_in(directory: &RelPath, given: &[u8]) -> Result<RelPath, String> {
-    let path = RelPath::parse(given).ok_or_else(|| {
-        format!(
-            "'{}' is no path below the directory that .upload is in",
-            given.escape_ascii()
-        )
-    })?;
-    Ok(path
-        .components()
-        .fold(directory.clone(), |path, name| path.join(name)))
 }
 
 /// A list that somebody reads.

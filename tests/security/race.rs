@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, eventually};
 use crate::world::World;
 
 const NAMES: usize = 40;
@@ -26,13 +26,13 @@ struct Attacker {
 impl Attacker {
     /// Makes `folder` and `outside`, and begins.
     fn start(folder: PathBuf, outside: &Path) -> Self {
-        for (at, content) in [(folder.as_path(), "inside"), (outside, "outside")] {
-            fs::create_dir(at).unwrap();
-            for number in 0..NAMES {
-                fs::write(at.join(format!("file{number}")), content).unwrap();
-            }
-        }
+        make_both(&folder, outside);
+        Self::begin(folder, outside)
+    }
+
+    fn begin(folder: PathBuf, outside: &Path) -> Self {
         let link = outside.with_extension("link");
+        let _ = fs::remove_file(&link);
         symlink(outside, &link).unwrap();
         let (stop, swaps) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let (its_stop, its_swaps) = (stop.clone(), swaps.clone());
@@ -57,6 +57,16 @@ impl Drop for Attacker {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.take().map(JoinHandle::join);
         assert!(std::thread::panicking() || matches!(ended, Some(Ok(()))));
+    }
+}
+
+/// The folder, and the other one with the same names.
+fn make_both(folder: &Path, outside: &Path) {
+    for (at, content) in [(folder, "inside"), (outside, "outside")] {
+        fs::create_dir(at).unwrap();
+        for number in 0..NAMES {
+            fs::write(at.join(format!("file{number}")), content).unwrap();
+        }
     }
 }
 
@@ -105,6 +115,51 @@ fn scan_delivery_and_markers_stay_in_the_directory() {
         assert!(inside > 0, "nothing was delivered at all");
         assert!(is_untouched(&outside));
     }
+}
+
+#[test]
+fn what_is_restored_comes_into_the_directory() {
+    let Some(rig) = Rig::new() else { return };
+    let (folder, outside) = (rig.pictures().join("d"), rig.world.path("outside"));
+    make_both(&folder, &outside);
+    rig.mount();
+    rig.unmount();
+    let remote = format!("file://{}", rig.remote().display());
+    let run = |arguments: &[&str]| {
+        let output = rig.run(arguments);
+        // What is away just then is found another time.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
+    };
+    let (mut restored, mut swaps) = (0, 0);
+    for _ in 0..8 {
+        // Shorter than they were, and of the same time: suspect for the next mount.
+        for number in 0..NAMES {
+            let file = File::options()
+                .write(true)
+                .open(folder.join(format!("file{number}")));
+            let file = file.unwrap();
+            let before = file.metadata().unwrap().modified().unwrap();
+            file.set_len(0).unwrap();
+            file.set_modified(before).unwrap();
+        }
+        rig.mount();
+        eventually("all is looked at", || {
+            rig.snapshot().unwrap().suspect_files == NAMES as u64
+        });
+        run(&["unmount", "pictures"]);
+        let attacker = Attacker::begin(folder.clone(), &outside);
+        run(&["restore", "pictures", "--all", "--remote", &remote]);
+        swaps += attacker.swaps.load(Ordering::Relaxed);
+        drop(attacker);
+        assert!(is_untouched(&outside));
+        restored += count(&folder, "inside");
+        run(&["restore", "pictures", "--all", "--remote", &remote]);
+        assert_eq!(count(&folder, "inside"), NAMES);
+    }
+    assert!(
+        swaps > 100 && restored > 0,
+        "{swaps} swaps, {restored} restored"
+    );
 }
 
 #[test]

@@ -4,16 +4,9 @@
 #[allow(dead_code)]
 #[path = "../../../src/remote/escaped.rs"]
 mod escaped;
-#[allow(dead_code)]
-#[path = "../../../src/remote/key.rs"]
-mod key;
-#[allow(dead_code)]
-#[path = "../../../src/path.rs"]
-mod path;
-
-use key::{Artifact, Key, path_text};
 use libfuzzer_sys::fuzz_target;
-use path::RelPath;
+use outboxfs::path::RelPath;
+use outboxfs::remote::{Artifact, Key, path_text};
 
 fuzz_target!(|data: &[u8]| {
     if let Some(path) = RelPath::parse(data) {

@@ -1,28 +1,10 @@
 //! Any bytes as a `stats.json`: JSON that every database takes, or one sentence.
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../../src/rows/json_path.rs"]
-mod json_path;
-#[allow(dead_code)]
-#[path = "../../../src/derive/stats.rs"]
-mod stats;
-
-/// Of `src/rows`, what statistics need.
-mod rows {
-    pub use crate::json_path::JsonPath;
-
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum TestStatus {
-        Pass,
-        Fail,
-        Unknown,
-    }
-}
-
 use libfuzzer_sys::fuzz_target;
+use outboxfs::derive::stats::{StatsRules, parse};
+use outboxfs::rows::JsonPath;
 use serde_json::value::RawValue;
-use stats::{StatsRules, parse};
 
 fuzz_target!(|data: &[u8]| {
     let rules = StatsRules::default();
@@ -37,6 +19,6 @@ fuzz_target!(|data: &[u8]| {
         Err(why) => assert!(why.starts_with("stats.json") && !why.contains('\n'), "{why}"),
     }
     if let Ok(text) = std::str::from_utf8(data) {
-        let _ = json_path::JsonPath::parse(text);
+        let _ = JsonPath::parse(text);
     }
 });

@@ -1,12 +1,8 @@
 //! Any bytes: a thumbnail of the size asked for, or one sentence, in bounded memory.
 #![no_main]
 
-#[allow(dead_code, unused_imports)]
-#[path = "../../../src/derive/thumbnail/mod.rs"]
-mod thumbnail;
-
 use libfuzzer_sys::fuzz_target;
-use thumbnail::{Limits, Options, is_picture, make_all};
+use outboxfs::derive::thumbnail::{Limits, Options, is_picture, make_all};
 
 fuzz_target!(|data: &[u8]| {
     let size = |width, height, linear| Options {
