@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::rig::{Rig, eventually};
 use crate::{block, write};
 
-fn attribute(rig: &Rig, path: &str, name: &str) -> Option<String> {
+pub fn attribute(rig: &Rig, path: &str, name: &str) -> Option<String> {
     let mut buffer = [0; 4096];
     let name = format!("user.upload.{name}");
     match rustix::fs::getxattr(rig.pictures().join(path), name, &mut buffer) {

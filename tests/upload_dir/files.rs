@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
+use crate::attributes::attribute as attribute_of;
 use crate::rig::{Rig, eventually};
 use crate::{block, of, read, snapshot, write};
 
@@ -204,6 +205,73 @@ fn all_that_is_known_of_one_file_is_a_file() {
     assert!(about("nobody").is_some());
     fs::remove_file(rig.pictures().join("d/nobody")).unwrap();
     eventually("it goes with its file", || about("nobody").is_none());
+}
+
+/// Every file, and every attribute, of what has arrived, of what is being sent, and of what waits.
+#[test]
+fn all_is_told_while_a_file_is_on_its_way() {
+    let Some(rig) = Rig::new() else { return };
+    rig.mount_with(&["--workers", "1", "--bwlimit", "20K"]);
+    write(&rig, "d/first", "arrived");
+    rig.delivered_all();
+    write(&rig, "d/film", &"x".repeat(600_000));
+    eventually("some of it is there", || {
+        let now = snapshot(&rig, "");
+        now.uploading.first().is_some_and(|one| one.sent_bytes > 0)
+    });
+    write(&rig, "d/next", "waits");
+
+    let text = read(&rig, "", "status");
+    assert!(text.starts_with("NOT safe to unplug: 2 files"), "{text}");
+    let uploading = text.split("\nuploading\n").nth(1).unwrap();
+    assert!(uploading.contains("d/film"), "{text}");
+    let now = snapshot(&rig, "d");
+    assert_eq!((now.delivered_files, now.queued_files), (1, 2));
+    assert_eq!(now.uploading[0].bytes, 600_000);
+    assert!(now.uploading[0].sent_bytes < 600_000);
+    let pending = read(&rig, "d", "pending");
+    let told: Vec<Vec<&str>> = pending
+        .lines()
+        .map(|line| line.split('\t').take(3).collect())
+        .collect();
+    let film = ["film", "600000", "uploading"];
+    assert_eq!(told, [film, ["next", "5", "queued"]]);
+    assert_eq!(read(&rig, "", "failed") + &read(&rig, "", "suspect"), "");
+    // The first has ended; the other goes on.
+    let batches = read(&rig, "", "batches");
+    assert!(batches.ends_with("\t1\t1\t0\n"), "{batches}");
+    assert_eq!(batches.lines().count(), 1);
+    let url = format!("file://{}/original/d/first", rig.remote().display());
+    assert_eq!(read(&rig, "d", "recent"), format!("first\t{url}\n"));
+    let metrics = read(&rig, "", "metrics");
+    assert!(
+        metrics.contains("\noutboxfs_uploads_total 1\n"),
+        "{metrics}"
+    );
+    let about = |name: &str| -> serde_json::Value {
+        let text = read(&rig, "d", &format!("files/{name}.json"));
+        serde_json::from_str(&text).unwrap()
+    };
+    for (name, state) in [
+        ("first", "delivered"),
+        ("film", "uploading"),
+        ("next", "queued"),
+    ] {
+        let (told, is_there) = (about(name), state == "delivered");
+        assert_eq!(told["state"], state);
+        for key in ["url", "blake3", "delivered_at"] {
+            assert_eq!(told[key].is_null(), !is_there, "{key}: {told}");
+        }
+        let of = |attribute: &str| attribute_of(&rig, &format!("d/{name}"), attribute);
+        assert_eq!(of("state").as_deref(), Some(state));
+        assert_eq!(of("version").as_deref(), Some("1"));
+        assert_eq!(of("attempts").as_deref(), Some("0"));
+        for attribute in ["url", "blake3", "delivered_at"] {
+            assert_eq!(of(attribute).is_some(), is_there, "{attribute} of {name}");
+        }
+        assert_eq!((of("thumbnail_url"), of("error")), (None, None));
+    }
+    fs::write(of(&rig, "d", "control"), "flush").unwrap();
 }
 
 #[test]
