@@ -19,10 +19,14 @@ fn value(text: &str, name: &str) -> f64 {
         .unwrap()
 }
 
-/// What promtool has to complain of; skipped where it is not installed.
 fn check(text: &str) {
+    promtool(&["check", "metrics"], text);
+}
+
+/// What promtool has to complain of; skipped where it is not installed.
+fn promtool(arguments: &[&str], text: &str) {
     let child = Command::new("promtool")
-        .args(["check", "metrics"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -127,6 +131,53 @@ fn metrics_are_what_prometheus_wants() {
         .collect();
     assert!(get(address, "/metrics").starts_with("HTTP/1.1 200 "));
     drop(silent);
+}
+
+#[test]
+fn the_dashboard_asks_for_what_there_is() {
+    let Some(rig) = Rig::new() else { return };
+    rig.mount();
+    write(&rig, "d/one", "1");
+    rig.delivered_all();
+    let text = read(&rig, "", "metrics");
+    let dashboard = include_str!("../../contrib/grafana/outboxfs.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+    let mut asked = Vec::new();
+    expressions(&dashboard["panels"], &mut asked);
+    assert!(asked.len() > 20, "{asked:?}");
+    let mut rules = String::from("groups: [{name: dashboard, rules: [\n");
+    for (number, expression) in asked.iter().enumerate() {
+        let expression = expression
+            .replace("$__rate_interval", "5m")
+            .replace('$', "");
+        let mut names = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let ours = names
+            .find(|name| name.starts_with("outboxfs_") || name.starts_with("process_"))
+            .unwrap_or_else(|| panic!("{expression} asks for nothing of ours"));
+        let has = |end: char| text.contains(&format!("\n{ours}{end}"));
+        assert!(has(' ') || has('{'), "{ours} is not in {text}");
+        rules += &format!("{{record: 'r{number}', expr: '{expression}'}},\n");
+    }
+    promtool(&["check", "rules", "/dev/stdin"], &(rules + "]}]\n"));
+}
+
+/// All that a dashboard asks Prometheus for.
+fn expressions(panels: &serde_json::Value, asked: &mut Vec<String>) {
+    match panels {
+        serde_json::Value::Object(members) => {
+            asked.extend(
+                members
+                    .get("expr")
+                    .and_then(|expr| expr.as_str())
+                    .map(str::to_owned),
+            );
+            members.values().for_each(|value| expressions(value, asked));
+        }
+        serde_json::Value::Array(values) => {
+            values.iter().for_each(|value| expressions(value, asked));
+        }
+        _ => {}
+    }
 }
 
 #[test]
