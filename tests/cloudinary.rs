@@ -13,12 +13,16 @@ mod line;
 mod mounted;
 #[path = "support/objects.rs"]
 mod objects;
+#[path = "support/page.rs"]
+mod page;
 #[path = "cloudinary/refused.rs"]
 mod refused;
 #[path = "support/rig.rs"]
 mod rig;
 #[path = "cloudinary/sdk.rs"]
 mod sdk;
+#[path = "cloudinary/shop.rs"]
+mod shop;
 #[path = "support/tree.rs"]
 mod tree;
 #[path = "support/world.rs"]

@@ -9,6 +9,8 @@ mod login;
 mod mounted;
 #[path = "rails/once.rs"]
 mod once;
+#[path = "support/page.rs"]
+mod page;
 #[path = "support/rails.rs"]
 mod rails;
 #[path = "rails/refused.rs"]
@@ -19,6 +21,8 @@ mod rig;
 mod s3;
 #[path = "rails/stored.rs"]
 mod stored;
+#[path = "rails/tutorial.rs"]
+mod tutorial;
 #[path = "support/world.rs"]
 mod world;
 

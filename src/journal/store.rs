@@ -361,7 +361,8 @@ mod tests {
         let reached = store
             .conn
             .pragma_query_value(None, "user_version", |row| row.get(0));
-        assert_eq!((reached, later(&store)), (Ok(now + 1), Some(7)));
+        let reached: i64 = reached.unwrap();
+        assert_eq!((reached, later(&store)), (now as i64 + 1, Some(7)));
         assert!(matches!(
             version(&store),
             Err(JournalError::NewerSchema { .. })

@@ -16,7 +16,7 @@ fn rig() -> Option<(Rig, Account)> {
 }
 
 /// An MP3 file of a few frames of silence, with a title and an artist.
-fn mp3(title: &str, artist: &str) -> Vec<u8> {
+pub fn mp3(title: &str, artist: &str) -> Vec<u8> {
     let frame = |id: &[u8; 4], text: &str| {
         let length = text.len() as u32 + 1;
         [&id[..], &length.to_be_bytes(), &[0, 0, 0], text.as_bytes()].concat()

@@ -154,6 +154,17 @@ impl Rig {
         }
     }
 
+    /// Where anything of ours is mounted in the world.
+    fn mounts(&self) -> Vec<PathBuf> {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let ours = mountinfo.lines().filter(|line| line.contains(" - fuse"));
+        let points = ours.filter_map(|line| line.split(' ').nth(4));
+        points
+            .map(PathBuf::from)
+            .filter(|point| point.starts_with(self.world.path("")))
+            .collect()
+    }
+
     pub fn is_mounted(&self) -> bool {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
         mountinfo.contains(&format!(" {} ", self.pictures().display()))
@@ -165,16 +176,17 @@ impl Drop for Rig {
         if std::thread::panicking() {
             self.show_logs();
         }
-        if !self.is_mounted() {
-            return;
+        for point in self.mounts() {
+            let status = fs::read_to_string(point.join(".upload/status.json"));
+            let status = status
+                .ok()
+                .and_then(|text| serde_json::from_str(&text).ok());
+            let daemon = status.and_then(|now: Snapshot| now.pid);
+            if let Some(pid) = daemon.and_then(|pid| Pid::from_raw(pid as i32)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            let _ = Command::new("umount").arg("-l").arg(point).output();
         }
-        if self.snapshot().is_some() {
-            self.kill();
-        }
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(self.pictures())
-            .output();
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Server {
     /// `http://127.0.0.1:port`
     pub endpoint: String,
     _keeper: Keeper,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// The thread that runs the server, and ends it when told so by dropping.
@@ -62,7 +62,7 @@ impl Server {
                 stop: Some(stop),
                 thread: Some(thread),
             },
-            _dir: dir,
+            dir,
         }
     }
 
@@ -88,6 +88,11 @@ impl Server {
     /// What `--remote` takes.
     pub fn url(&self, prefix: &str) -> String {
         format!("s3://{BUCKET}/{prefix}?endpoint={}", self.endpoint)
+    }
+
+    /// Whether there is such an object; for [`Self::in_process`].
+    pub fn has(&self, key: &str) -> bool {
+        self.dir.path().join(BUCKET).join(key).is_file()
     }
 
     pub fn environment(&self) -> Environment {
@@ -200,7 +205,7 @@ mod seaweedfs {
         is_ready.then_some(Server {
             endpoint,
             _keeper: keeper,
-            _dir: dir,
+            dir,
         })
     }
 
