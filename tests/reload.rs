@@ -138,3 +138,20 @@ fn what_a_mount_was_given_wins_over_the_file() {
     assert_eq!(rig.snapshot().unwrap().workers, 4);
     rig.unmount();
 }
+
+/// By mistake, or because it is to be delivered too: the daemon reads it through its own mount.
+#[test]
+fn the_file_may_lie_in_the_mounted_directory() {
+    let Some(rig) = Rig::new() else { return };
+    let file = rig.pictures().join("o.toml");
+    fs::write(&file, "workers = 2\n").unwrap();
+    let config = file.display().to_string();
+    rig.mount_with(&["--config", &config]);
+    fs::write(&file, "workers = 5\n").unwrap();
+    for _ in 0..20 {
+        assert_says(&reload_as(&rig, "pictures", 0), &["workers       5\n"]);
+    }
+    rig.delivered_all();
+    assert_eq!(rig.delivered("o.toml"), b"workers = 5\n");
+    rig.unmount();
+}

@@ -40,7 +40,7 @@ fn rig() -> Option<Rig> {
     Some(rig)
 }
 
-/// A thousand folders take a busy machine more than the usual patience.
+/// So many folders take a busy machine more than the usual patience.
 #[track_caller]
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(300);
@@ -114,9 +114,15 @@ fn object(picture: &Value, name: &str) -> PathBuf {
     url.to_file_path().unwrap()
 }
 
-/// A thousand folders are written, and in their midst the daemon is killed.
+/// Folders to write; more by `OUTBOXFS_TEST_FILES`.
+fn units() -> usize {
+    let count = std::env::var("OUTBOXFS_TEST_FILES").ok();
+    count.map_or(300, |count| count.parse().unwrap())
+}
+
+/// Folders are written, and in their midst the daemon is killed.
 async fn a_killed_daemon_leaves_no_row_out(fixture: Option<impl Fixture>) {
-    const UNITS: usize = 1000;
+    let units = units();
     let (Some(rig), Some(fixture)) = (rig(), fixture) else {
         return;
     };
@@ -129,8 +135,8 @@ async fn a_killed_daemon_leaves_no_row_out(fixture: Option<impl Fixture>) {
     let its_written = written.clone();
     let (go_on, told) = mpsc::channel();
     let writer = std::thread::spawn(move || {
-        for number in 0..UNITS {
-            if number == UNITS / 2 {
+        for number in 0..units {
+            if number == units / 2 {
                 // Delivery makes way for a burst, and would be killed before its first row.
                 told.recv().unwrap();
             }
@@ -148,7 +154,7 @@ async fn a_killed_daemon_leaves_no_row_out(fixture: Option<impl Fixture>) {
     });
     go_on.send(()).unwrap();
     eventually("the rig writes on", || {
-        written.load(Relaxed) > UNITS / 2 + 10
+        written.load(Relaxed) > units / 2 + 10
     });
     rig.kill();
     {
@@ -157,7 +163,7 @@ async fn a_killed_daemon_leaves_no_row_out(fixture: Option<impl Fixture>) {
     }
     writer.join().unwrap();
     rig.unmount();
-    rows_equal_objects(&rig, &fixture, UNITS).await;
+    rows_equal_objects(&rig, &fixture, units).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
