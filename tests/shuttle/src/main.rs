@@ -95,6 +95,7 @@ fn places_are_kept() {
                     assert!(inside.fetch_add(1, SeqCst) < PLACES);
                     match round {
                         1 => gate.slow_down(None),
+                        2 => gate.set_places(PLACES),
                         _ => gate.arrived(Some(Duration::from_millis(5))),
                     }
                     inside.fetch_sub(1, SeqCst);
