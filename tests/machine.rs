@@ -358,3 +358,53 @@ fn work_waits_for_no_clock_that_was_ahead_by(milliseconds: i64) {
     rig.mount();
     assert_arrived(&rig);
 }
+
+/// Where the remote's disk is not mounted there is no directory, or an empty one: nothing is written there, by
+/// nobody, and what waits arrives when the disk is back.
+#[test]
+fn nothing_is_written_where_the_remotes_disk_belongs() {
+    let Some(rig) = Rig::new() else { return };
+    let (remote, away) = (rig.remote(), rig.world.path("away"));
+    rig.mount();
+    make_picture(&rig.pictures().join("first.jpg"), 64, 48);
+    eventually("its row is there", || rig.remote().join("rows.db").exists());
+    rig.delivered_all();
+    for (number, leaves_a_directory) in [false, true].into_iter().enumerate() {
+        fs::rename(&remote, &away).unwrap();
+        if leaves_a_directory {
+            fs::create_dir(&remote).unwrap();
+        }
+        let is_untouched = || match leaves_a_directory {
+            true => fs::read_dir(&remote).unwrap().next().is_none(),
+            false => !remote.exists(),
+        };
+        let name = format!("second {number}");
+        fs::write(rig.pictures().join(&name), "2").unwrap();
+        eventually("it is noticed", || {
+            rig.snapshot().unwrap().remote_error.is_some()
+        });
+        // The remote is probed several times.
+        std::thread::sleep(Duration::from_secs(3));
+        let now = rig.snapshot().unwrap();
+        assert!(!now.safe_to_unplug && is_untouched());
+        assert!(now.remote_error.unwrap().contains("is its disk mounted?"));
+        rig.run(&["unmount", "pictures", "--timeout", "1s"]);
+        eventually("it is unmounted", || !rig.is_mounted());
+        rig.mount();
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!rig.snapshot().unwrap().safe_to_unplug && is_untouched());
+        if leaves_a_directory {
+            fs::remove_dir(&remote).unwrap();
+        }
+        fs::rename(&away, &remote).unwrap();
+        rig.delivered_all();
+        assert_eq!(rig.delivered(&name), b"2");
+    }
+    rig.unmount();
+    fs::rename(&remote, &away).unwrap();
+    fs::write(rig.pictures().join("third"), "3").unwrap();
+    let url = format!("file://{}", remote.display());
+    let output = rig.run(&["push", "pictures", "--remote", &url]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!remote.exists(), "{output:?}");
+}

@@ -1,5 +1,6 @@
 //! Opening the remote and the row sink, and finding out whether they work.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
         Ok(rows) => rows,
         Err(error) => return refuse(error.to_string()),
     };
+    expect_what_is_there(settings, remote.as_ref(), rows.as_deref());
     let first = !mounted_before(settings);
     let mut warnings = Vec::new();
     let remote_error = probe_remote(remote.as_ref()).await;
@@ -63,6 +65,41 @@ pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, D
         rows,
         remote_error,
         warnings,
+    })
+}
+
+/// Lets remote and sink know that they are not new, if the journal says so.
+pub(crate) fn expect_what_is_there(
+    settings: &MountSettings,
+    remote: &dyn Remote,
+    rows: Option<&dyn RowSink>,
+) {
+    // A journal that is new or damaged knows of nothing.
+    let Ok(view) = View::open(&settings.journal) else {
+        return;
+    };
+    let is_this = view
+        .meta()
+        .is_ok_and(|meta| meta.remote == Some(remote::place(&settings.remote)));
+    if is_this && view.totals().is_ok_and(|totals| totals.delivered_files > 0) {
+        remote.expect_objects();
+    }
+    if let Some(rows) = rows
+        && is_this
+        && rows_are_in_the_remote(settings)
+        && view.has_rows_delivered().unwrap_or(false)
+    {
+        rows.expect_rows();
+    }
+}
+
+/// On the same disk, where they are unless somebody says otherwise.
+fn rows_are_in_the_remote(settings: &MountSettings) -> bool {
+    settings.remote.to_file_path().is_ok_and(|directory| {
+        let paths = settings.rows.iter().map(|url| url.strip_prefix("sqlite:"));
+        let mut paths =
+            paths.map(|path| path.is_some_and(|path| Path::new(path).starts_with(&directory)));
+        paths.all(|is_in_it| is_in_it)
     })
 }
 

@@ -151,6 +151,12 @@ impl View {
         )?)
     }
 
+    /// Whether the row of any folder was ever written.
+    pub fn has_rows_delivered(&self) -> Result<bool, JournalError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM folder WHERE row_delivered > 0)";
+        Ok(self.conn.query_row(sql, [], |row| row.get(0))?)
+    }
+
     /// The damaged journal that this one replaces since the last start, if it does.
     pub fn replaces(&self) -> Result<Option<String>, JournalError> {
         Ok(self

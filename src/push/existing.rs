@@ -269,6 +269,10 @@ impl Remote for SkipExisting {
         self.remote.delete_all(keys).await
     }
 
+    fn expect_objects(&self) {
+        self.remote.expect_objects();
+    }
+
     fn keep_pace(&self, pace: Arc<Pace>) {
         self.remote.keep_pace(pace);
     }

@@ -23,7 +23,7 @@ pub use existing::prefix;
 use crate::config::MountSettings;
 use crate::control;
 use crate::daemon::lock::{Lock, State};
-use crate::daemon::probe::{refuse_forgotten_remote, refuse_incapable};
+use crate::daemon::probe::{expect_what_is_there, refuse_forgotten_remote, refuse_incapable};
 use crate::daemon::{
     DaemonError, delivery_options, duplicate, failed, identity, notifier, open_directory,
     refuse_to_delete_all, refuse_vanished,
@@ -315,6 +315,7 @@ impl Places {
         let remote = remote::open_configured(settings).await.map_err(failed)?;
         refuse_incapable(settings, remote.as_ref())?;
         let rows = rows::open_configured(settings).map_err(failed)?;
+        expect_what_is_there(settings, remote.as_ref(), rows.as_deref());
         let silent =
             |who: String| format!("{who} has not answered for {} seconds", ANSWER.as_secs());
         let probed = patience::patiently(|| async {

@@ -3,16 +3,18 @@
 mod copy;
 mod delete;
 mod read;
+mod root;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
+
+use root::Root;
 
 use super::{
     Body, Copy, Each, Key, ObjectInfo, Pace, Proof, Put, Remote, RemoteError, RemoteErrorKind,
@@ -22,8 +24,6 @@ use super::{
 /// Where objects are written before they get their names; beside `original/` and `thumbnail/`, so
 /// on the same file system.
 const TEMPORARY: &str = ".outboxfs-tmp";
-/// A temporary file that has not been touched for so long belongs to nobody any more.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a folder may vanish between its making and its first file.
 const FOLDER_RACES: usize = 8;
 /// Large enough that system calls do not count, small enough to stay in the cache while hashed.
@@ -32,7 +32,7 @@ const BUFFER: usize = 1 << 20;
 /// Objects as files at `ROOT/original/…` and `ROOT/thumbnail/…`. Each is written under another
 /// name, synced, and renamed; so it is there whole, after a power cut too, or not at all.
 pub struct FileRemote {
-    root: Arc<PathBuf>,
+    root: Arc<Root>,
     pace: OnceLock<Arc<Pace>>,
 }
 
@@ -46,7 +46,7 @@ impl FileRemote {
         }
         match url.to_file_path() {
             Ok(root) => Ok(Self {
-                root: Arc::new(root),
+                root: Arc::new(Root::new(root)),
                 pace: OnceLock::new(),
             }),
             Err(()) => Err(RemoteError::permanent(
@@ -62,7 +62,7 @@ impl FileRemote {
 
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Path) -> Result<T, RemoteError> + Send + 'static,
+        work: impl FnOnce(&Root) -> Result<T, RemoteError> + Send + 'static,
     ) -> Result<T, RemoteError> {
         let root = self.root.clone();
         match tokio::task::spawn_blocking(move || work(&root)).await {
@@ -81,9 +81,9 @@ impl Remote for FileRemote {
         file_url(&self.root)
     }
 
-    /// Creates the directory if need be, and removes what a crash left of earlier writes.
+    /// Creates the directory if nothing was ever delivered there, and removes what a crash left of earlier writes.
     async fn probe(&self) -> Result<(), RemoteError> {
-        self.blocking(probe).await
+        self.blocking(Root::probe).await
     }
 
     async fn put(&self, put: Put) -> Result<Proof, RemoteError> {
@@ -133,6 +133,10 @@ impl Remote for FileRemote {
         .await
     }
 
+    fn expect_objects(&self) {
+        self.root.use_it();
+    }
+
     fn keep_pace(&self, pace: Arc<Pace>) {
         // A second one would come too late for what is being written.
         let _ = self.pace.set(pace);
@@ -151,63 +155,23 @@ fn file_url(path: &Path) -> String {
     }
 }
 
-fn probe(root: &Path) -> Result<(), RemoteError> {
-    let failed = |error| explain(&format!("creating the remote {}", root.display()), &error);
-    std::fs::create_dir_all(root).map_err(failed)?;
-    let failed = |error| explain(&format!("writing to {}", root.display()), &error);
-    let trial = Temporary::create(root).map_err(failed)?;
-    drop(trial);
-    let folder = root.join(TEMPORARY);
-    remove_abandoned(&folder).map_err(failed)?;
-    match std::fs::remove_dir(&folder) {
-        // Somebody else is writing there just now.
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.map_err(failed),
-    }
-}
-
-fn remove_abandoned(folder: &Path) -> io::Result<()> {
-    let now = SystemTime::now();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        // One that vanishes meanwhile was not abandoned.
-        let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else {
-            continue;
-        };
-        if now.duration_since(modified).unwrap_or_default() > ABANDONED {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn store(root: &Path, put: &Put, pace: &Pace, sent: &Sent) -> Result<Proof, RemoteError> {
+fn store(root: &Root, put: &Put, pace: &Pace, sent: &Sent) -> Result<Proof, RemoteError> {
     let what = format!("storing {}", put.key);
     let failed = |error| explain(&what, &error);
-    is_there(root, &what)?;
+    root.is_there(&what)?;
     let mut temporary = Temporary::create(root).map_err(failed)?;
     let file = &mut temporary.file;
     if write(&put.body, file, pace, sent).map_err(failed)? != Some(put.hash) {
         return Err(RemoteError::content_changed());
     }
     describe(file, &attributes(put)).map_err(failed)?;
-    finish(root, temporary, &put.key, &what)
-}
-
-fn is_there(root: &Path, what: &str) -> Result<(), RemoteError> {
-    if root.is_dir() {
-        return Ok(());
-    }
-    // Not created here: it may be where a disk is to be mounted.
-    Err(RemoteError::unreachable(format!(
-        "{what} waits: the remote's directory {} is not there; is its disk mounted?",
-        root.display()
-    )))
+    let proof = finish(root, temporary, &put.key, &what)?;
+    root.use_it();
+    Ok(proof)
 }
 
 /// Makes a written file durable and an object.
-fn finish(root: &Path, temporary: Temporary, key: &Key, what: &str) -> Result<Proof, RemoteError> {
+fn finish(root: &Root, temporary: Temporary, key: &Key, what: &str) -> Result<Proof, RemoteError> {
     let failed = |error| explain(what, &error);
     temporary.file.sync_all().map_err(failed)?;
     let target = root.join(key.as_str());

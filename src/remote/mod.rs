@@ -120,6 +120,10 @@ pub trait Remote: Send + Sync {
         answers
     }
 
+    /// Something was delivered here before. A place that has nothing at all of it is away then, not new: the
+    /// disk that belongs there is not mounted.
+    fn expect_objects(&self) {}
+
     /// From now on no more bytes and requests a second than `pace` allows. Called once, before the
     /// first use. A remote that does not send by itself leaves it to the one behind it.
     fn keep_pace(&self, _pace: Arc<Pace>) {}

@@ -105,6 +105,10 @@ impl RowSink for Grouped {
         self.sink.probe().await
     }
 
+    fn expect_rows(&self) {
+        self.sink.expect_rows();
+    }
+
     async fn upsert(&self, rows: &[FolderRow]) -> Result<(), RowError> {
         if rows.is_empty() {
             return Ok(());

@@ -140,6 +140,12 @@ impl RowSink for Several {
         names.join(", ")
     }
 
+    fn expect_rows(&self) {
+        for member in &self.members {
+            member.sink.expect_rows();
+        }
+    }
+
     async fn probe(&self) -> Result<(), RowError> {
         let probes = self.members.iter().map(|member| member.sink.probe());
         self.summary(futures_util::future::join_all(probes).await)

@@ -5,6 +5,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,8 @@ struct DatabaseFile {
     /// Opened by the first call, and again when the file was replaced. Held by the one blocking
     /// task that writes.
     open: Mutex<Option<Open>>,
+    /// Rows were written: it is never made anew.
+    is_used: AtomicBool,
 }
 
 struct Open {
@@ -52,6 +55,7 @@ impl SqliteSink {
                 table,
                 layout: Layout::new(per, options)?,
                 open: Mutex::new(None),
+                is_used: AtomicBool::new(false),
             }),
         })
     }
@@ -85,10 +89,16 @@ impl RowSink for SqliteSink {
         self.blocking(|file| file.with_connection(|_| Ok(()))).await
     }
 
+    fn expect_rows(&self) {
+        self.file.is_used.store(true, Relaxed);
+    }
+
     async fn upsert(&self, rows: &[FolderRow]) -> Result<(), RowError> {
         let rows = rows.to_vec();
         self.blocking(move |file| file.with_connection(|connection| file.write(connection, &rows)))
-            .await
+            .await?;
+        self.expect_rows();
+        Ok(())
     }
 
     async fn remove(&self, folders: &[Removed]) -> Result<(), RowError> {
@@ -128,6 +138,13 @@ impl DatabaseFile {
                 "cannot keep rows in {}: there is no folder {}; create it or choose another with --rows",
                 self.path.display(),
                 folder.display()
+            )));
+        }
+        if self.is_used.load(Relaxed) && !self.path.exists() {
+            let shown = self.path.display();
+            return Err(RowError::transient(format!(
+                "the rows that were written to {shown} are not there; is its disk mounted? (if they were removed on \
+                 purpose, make an empty file of that name)"
             )));
         }
         let connection = Connection::open(&self.path).map_err(|error| self.error(error))?;

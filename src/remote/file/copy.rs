@@ -2,15 +2,15 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 
-use super::{ATTRIBUTES, Attributes, Temporary, described, explain, finish, is_there, read};
+use super::root::Root;
+use super::{ATTRIBUTES, Attributes, Temporary, described, explain, finish, read};
 use crate::remote::{Copy, Pace, Proof, RemoteError, Sent};
 
-pub(super) fn copy(root: &Path, copy: &Copy, pace: &Pace) -> Result<Option<Proof>, RemoteError> {
+pub(super) fn copy(root: &Root, copy: &Copy, pace: &Pace) -> Result<Option<Proof>, RemoteError> {
     let what = format!("copying {} to {}", copy.from, copy.to);
     let failed = |error| explain(&what, &error);
-    is_there(root, &what)?;
+    root.is_there(&what)?;
     // Objects are replaced by others, never written to: what is open stays what it is.
     let Some(from) = read::open(root, &copy.from)? else {
         return Ok(None);

@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
 
+use super::explain;
 use super::read::is_missing;
-use super::{explain, is_there};
+use super::root::{ORIGINALS, Root};
 use crate::remote::{Key, RemoteError};
 
-pub(super) fn delete(root: &Path, key: &Key) -> Result<(), RemoteError> {
+pub(super) fn delete(root: &Root, key: &Key) -> Result<(), RemoteError> {
     let what = format!("deleting {key}");
     let path = root.join(key.as_str());
     match fs::remove_file(&path) {
         // With its disk, perhaps.
-        Err(error) if is_missing(&error) => return is_there(root, &what),
+        Err(error) if is_missing(&error) => return root.is_there(&what),
         // A folder is no object, and no object has a name that cannot be: what was being stored when it was
         // deleted is recorded as perhaps there.
         Err(error)
@@ -26,9 +26,11 @@ pub(super) fn delete(root: &Path, key: &Key) -> Result<(), RemoteError> {
         }
         result => result.map_err(|error| explain(&what, &error))?,
     }
-    // Up to the first that is not empty; that may be because of somebody who is faster.
+    // Up to the first that is not empty; that may be because of somebody who is faster. That of the
+    // originals stays, for its sake a directory is known for a remote.
     let above = path.ancestors().skip(1);
-    for folder in above.take_while(|folder| *folder != root) {
+    let kept = [&**root, &root.join(ORIGINALS)];
+    for folder in above.take_while(|folder| !kept.contains(folder)) {
         if fs::remove_dir(folder).is_err() {
             break;
         }
@@ -48,6 +50,6 @@ mod tests {
         let path = RelPath::parse(&[b'%'; 255]).unwrap();
         let key = Key::new(Artifact::Original, &path);
         assert!(fs::write(root.path().join(key.as_str()), "").is_err());
-        delete(root.path(), &key).unwrap();
+        delete(&Root::new(root.path().into()), &key).unwrap();
     }
 }

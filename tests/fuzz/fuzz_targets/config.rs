@@ -14,7 +14,11 @@ fn read(text: &str) -> Result<(), ConfigError> {
         let settings = file.settings(name).expect("they were read before");
         // What is there twice is an error, and what is there has a line.
         let written = file.written(name).expect("it was read before");
-        assert!(written.values().all(|one| one.line >= 1 && one.line <= text.lines().count()));
+        assert!(
+            written
+                .values()
+                .all(|one| one.line >= 1 && one.line <= text.lines().count())
+        );
         if let Err(why) = limits(&settings) {
             assert!(why.to_string().starts_with("--"), "{why}");
         }
@@ -25,6 +29,9 @@ fn read(text: &str) -> Result<(), ConfigError> {
 fuzz_target!(|text: &str| {
     if let Err(why) = read(text) {
         let why = why.to_string();
-        assert!(why.starts_with("/etc/o.toml:") && !why.contains('\n'), "{why}");
+        assert!(
+            why.starts_with("/etc/o.toml:") && !why.contains('\n'),
+            "{why}"
+        );
     }
 });

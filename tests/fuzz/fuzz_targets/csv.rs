@@ -49,7 +49,10 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(fs::read(&file).expect("it is there"), once);
         }
         Err(why) => {
-            assert!(!why.message.is_empty() && !why.message.contains('\n'), "{why}");
+            assert!(
+                !why.message.is_empty() && !why.message.contains('\n'),
+                "{why}"
+            );
             assert_eq!(fs::read(&file).expect("it is there"), data);
         }
     }

@@ -11,8 +11,10 @@ use outboxfs::remote::{Artifact, Key, path_text};
 fuzz_target!(|data: &[u8]| {
     if let Some(path) = RelPath::parse(data) {
         assert!(
-            path.components()
-                .all(|name| !name.is_empty() && name != b"." && name != b".." && !name.contains(&0))
+            path.components().all(|name| !name.is_empty()
+                && name != b"."
+                && name != b".."
+                && !name.contains(&0))
         );
         let text = path_text(&path);
         assert_eq!(RelPath::from_text(&text).as_ref(), Some(&path));

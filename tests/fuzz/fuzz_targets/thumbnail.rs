@@ -16,7 +16,12 @@ fuzz_target!(|data: &[u8]| {
         max_memory: 64 << 20,
         ..Limits::default()
     };
-    match make_all(data, &[size(20, 30, false), size(64, 8, true)], &limits, None) {
+    match make_all(
+        data,
+        &[size(20, 30, false), size(64, 8, true)],
+        &limits,
+        None,
+    ) {
         Ok(made) => {
             assert!(is_picture(data));
             let sizes: Vec<_> = made.iter().map(|made| (made.width, made.height)).collect();
