@@ -144,6 +144,7 @@ impl Place {
 pub struct Server {
     socket: PathBuf,
     stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -154,6 +155,8 @@ struct Shared {
     suspects: Suspects,
     status: Arc<Source>,
     mounted: Option<Mounted>,
+    /// The mount has ended: there is nothing left to do but to tell how far it is.
+    ends: AtomicBool,
     connections: AtomicUsize,
 }
 
@@ -184,16 +187,24 @@ impl Server {
             suspects,
             status,
             mounted,
+            ends: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
         });
+        let its_shared = shared.clone();
         let thread = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || accept(&listener, &shared, &its_stop))?;
+            .spawn(move || accept(&listener, &its_shared, &its_stop))?;
         Ok(Self {
             socket,
             stop,
+            shared,
             thread: Some(thread),
         })
+    }
+
+    /// From now on only [`Request::Status`] is answered: what is left is being delivered.
+    pub fn end(&self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
     }
 }
 
@@ -243,6 +254,10 @@ fn serve(stream: &UnixStream, shared: &Shared) -> io::Result<()> {
             Ok(snapshot) => Answer::Status(Box::new(snapshot)),
             Err(error) => Answer::Failed(error.to_string()),
         },
+        Ok(_) if shared.ends.load(Ordering::Relaxed) => Answer::Failed(
+            "the mount has ended, and its daemon delivers what is left; try again when that is through"
+                .to_owned(),
+        ),
         Ok(Request::Reload) => match reload(shared) {
             Ok(reloaded) => Answer::Reloaded(reloaded),
             Err(error) => Answer::Failed(error),

@@ -224,12 +224,16 @@ pub fn run(
     }
 
     serve(mount, sender, &events)?;
-    drop(control);
+    status.unmounted();
+    if let Ok(control) = &control {
+        control.end();
+    }
     lock.write_state(lock::State::Draining);
     // While batches rest nothing arrives, and that is as it should be.
     let patience = PATIENCE + settings.batches.pause;
     drain(&runtime, &delivery, &events, patience);
     runtime.block_on(delivery.stop(GRACE));
+    drop(control);
     scan.stop();
     drop(notifier);
     end(&directory, &journal);

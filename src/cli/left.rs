@@ -1,8 +1,8 @@
 //! What is left when a daemon has ended.
 
-use indicatif::{DecimalBytes, HumanCount};
+use indicatif::DecimalBytes;
 
-use crate::status::Snapshot;
+use crate::status::{Snapshot, counted};
 
 /// What did not arrive, and that the next mount goes on with it; `None` if all did.
 pub fn sentence(snapshot: &Snapshot) -> Option<String> {
@@ -10,22 +10,27 @@ pub fn sentence(snapshot: &Snapshot) -> Option<String> {
         return None;
     }
     let bytes = DecimalBytes(snapshot.queued_bytes);
-    let counted = [
-        (snapshot.queued_files, format!("files ({bytes}) to deliver")),
-        (snapshot.failed_files, "failed files".to_owned()),
-        (snapshot.suspect_files, "suspect files".to_owned()),
-        (snapshot.queued_rows, "rows to write".to_owned()),
-        (snapshot.failed_rows, "failed rows".to_owned()),
+    let each = [
+        (
+            snapshot.queued_files,
+            "file",
+            format!(" ({bytes}) to deliver"),
+        ),
+        (snapshot.failed_files, "failed file", String::new()),
+        (snapshot.suspect_files, "suspect file", String::new()),
+        (snapshot.queued_rows, "row", " to write".to_owned()),
+        (snapshot.failed_rows, "failed row", String::new()),
         (
             snapshot.queued_deletions,
-            "files to delete at the remote".to_owned(),
+            "file",
+            " to delete at the remote".to_owned(),
         ),
-        (snapshot.failed_deletions, "failed deletions".to_owned()),
+        (snapshot.failed_deletions, "failed deletion", String::new()),
     ];
-    let mut left: Vec<String> = counted
+    let mut left: Vec<String> = each
         .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{} {what}", HumanCount(count)))
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, noun, what)| counted(count, noun) + &what)
         .collect();
     if snapshot.scanning.is_some() {
         left.push("folders not looked at yet".to_owned());
@@ -40,7 +45,8 @@ pub fn sentence(snapshot: &Snapshot) -> Option<String> {
     if let Some(why) = &snapshot.waits_for {
         text += &format!("; {why}");
     } else if resumable {
-        text += &format!("; 'outboxfs mount {}' resumes", snapshot.directory);
+        let directory = &snapshot.directory;
+        text += &format!("; the next mount or push of {directory} goes on with it");
     }
     Some(text)
 }
@@ -65,8 +71,8 @@ mod tests {
         };
         assert_eq!(
             sentence(&snapshot).unwrap(),
-            "left: 1,200 files (3.00 MB) to deliver, 2 failed files; 'outboxfs mount /srv/rig' \
-             resumes"
+            "left: 1,200 files (3.00 MB) to deliver, 2 failed files; the next mount or \
+             push of /srv/rig goes on with it"
         );
     }
 
@@ -79,7 +85,7 @@ mod tests {
         };
         assert_eq!(
             sentence(&snapshot).unwrap(),
-            "left: folders not looked at yet; 'outboxfs mount /srv/rig' resumes"
+            "left: folders not looked at yet; the next mount or push of /srv/rig goes on with it"
         );
     }
 }

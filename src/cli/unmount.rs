@@ -20,7 +20,7 @@ use super::{Error, FAILED, complain, holders, left, preflight, say};
 use crate::control::{self, Request};
 use crate::journal::View;
 use crate::status::collect::fill_from_journal;
-use crate::status::{Snapshot, one_line};
+use crate::status::{Snapshot, duration, one_line};
 
 /// How often the journal is asked how far the daemon is.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -275,7 +275,7 @@ fn has_ended(daemon: &OwnedFd, wait: Duration) -> Result<bool, Error> {
 
 /// A bar on a terminal, nothing elsewhere.
 struct Progress {
-    view: Option<View>,
+    journal: PathBuf,
     bar: ProgressBar,
     total: u64,
 }
@@ -288,26 +288,27 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{bar:24} {percent:>3}%  {msg}, {eta} left")
+        let style = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         Self {
-            view: View::open(Path::new(&before.journal)).ok(),
+            journal: before.journal.clone().into(),
             bar,
             total,
         }
     }
 
     fn look(&self) {
-        let mut now = Snapshot::default();
-        let Some(view) = self.view.as_ref().filter(|_| !self.bar.is_hidden()) else {
-            return;
-        };
-        if fill_from_journal(view, &mut now).is_err() {
+        if self.bar.is_hidden() {
             return;
         }
-        self.bar
-            .set_position(self.total.saturating_sub(weight(&now)));
+        // Its daemon knows what is on its way; the journal does not.
+        let Some(now) = control::status(&self.journal) else {
+            return;
+        };
+        let sent: u64 = now.uploading.iter().map(|file| file.sent_bytes).sum();
+        let left = weight(&now).saturating_sub(sent);
+        self.bar.set_position(self.total.saturating_sub(left));
         let mut message = format!(
             "{} ({}) to deliver",
             crate::status::counted(now.queued_files, "file"),
@@ -315,6 +316,9 @@ impl Progress {
         );
         if now.failed_files > 0 {
             message += &format!(", {} failed", HumanCount(now.failed_files));
+        }
+        if let Some(left) = now.time_left {
+            message += &format!(", {} left", duration(left));
         }
         self.bar.set_message(message);
     }

@@ -29,6 +29,10 @@ struct State {
     uploading: HashMap<u64, OnItsWay>,
     /// One entry a second: what arrived in it.
     seconds: VecDeque<(Instant, Arrivals)>,
+    /// Bytes that were given to the remote, of files that are not on their way any more.
+    moved: u64,
+    /// What that had come to, with all on their way; one entry a second at most, and one from before the window.
+    moved_at: VecDeque<(Instant, u64)>,
     took: Histogram,
     arrived_files: u64,
     recent: VecDeque<(RelPath, Option<String>)>,
@@ -51,7 +55,51 @@ struct OnItsWay {
 struct Arrivals {
     files: u64,
     pictures: u64,
-    bytes: u64,
+}
+
+impl State {
+    /// Bytes that were given to the remote so far.
+    fn moved(&self) -> u64 {
+        let on_their_way = self.uploading.values().map(|file| file.sent.bytes());
+        self.moved + on_their_way.sum::<u64>()
+    }
+
+    fn note_moved(&mut self, now: Instant) {
+        if self.uploading.is_empty() && self.is_idle(now) {
+            // What comes now has nothing to do with what was.
+            self.moved_at.clear();
+        }
+        let is_old = |(at, _): &(Instant, u64)| now - *at >= Duration::from_secs(1);
+        if self.moved_at.back().is_none_or(is_old) {
+            let moved = self.moved();
+            self.moved_at.push_back((now, moved));
+        }
+        while self
+            .moved_at
+            .get(1)
+            .is_some_and(|(at, _)| now - *at >= WINDOW)
+        {
+            self.moved_at.pop_front();
+        }
+    }
+
+    /// Nothing has come to pass for so long that it is no speed any more.
+    fn is_idle(&self, now: Instant) -> bool {
+        self.moved_at
+            .back()
+            .is_none_or(|(at, _)| now - *at > WINDOW)
+    }
+
+    /// Bytes a second: those of what is on its way as they are sent, not when it has arrived.
+    fn bytes_a_second(&self, now: Instant) -> f64 {
+        match self.moved_at.front() {
+            Some((since, moved)) if !self.uploading.is_empty() || !self.is_idle(now) => {
+                let seconds = (now - *since).as_secs_f64().max(1.0);
+                self.moved().saturating_sub(*moved) as f64 / seconds
+            }
+            _ => 0.0,
+        }
+    }
 }
 
 /// What has come to pass since the start.
@@ -102,6 +150,7 @@ impl Progress {
     /// A file is on its way until the guard is dropped.
     pub(super) fn begin(&self, path: &RelPath, bytes: u64) -> Uploaded<'_> {
         let mut state = self.0.lock();
+        state.note_moved(Instant::now());
         let id = state.next_id;
         state.next_id += 1;
         let sent = Sent::default();
@@ -147,6 +196,7 @@ impl Progress {
         state.arrived_files += 1;
         state.arrived_bytes += bytes;
         state.took.add(took);
+        state.note_moved(now);
         let is_this_second = |(at, _): &(Instant, Arrivals)| now - *at < Duration::from_secs(1);
         if !state.seconds.back().is_some_and(is_this_second) {
             state.seconds.push_back((now, Arrivals::default()));
@@ -154,7 +204,6 @@ impl Progress {
         if let Some((_, arrivals)) = state.seconds.back_mut() {
             arrivals.files += 1;
             arrivals.pictures += u64::from(is_picture);
-            arrivals.bytes += bytes;
         }
         while state
             .seconds
@@ -194,15 +243,19 @@ impl Progress {
         let state = self.0.lock();
         let now = Instant::now();
         let recent = || state.seconds.iter().filter(|(at, _)| now - *at <= WINDOW);
+        let bytes = state.bytes_a_second(now);
         let Some((first, _)) = recent().next() else {
-            return Rate::default();
+            return Rate {
+                bytes,
+                ..Rate::default()
+            };
         };
         let seconds = (now - *first).as_secs_f64().max(1.0);
         let a_second = |count: fn(&Arrivals) -> u64| {
             recent().map(|(_, arrivals)| count(arrivals)).sum::<u64>() as f64 / seconds
         };
         Rate {
-            bytes: a_second(|arrivals| arrivals.bytes),
+            bytes,
             files: a_second(|arrivals| arrivals.files),
             pictures: a_second(|arrivals| arrivals.pictures),
         }
@@ -274,6 +327,9 @@ pub(super) struct Uploaded<'a> {
 
 impl Drop for Uploaded<'_> {
     fn drop(&mut self) {
-        self.progress.0.lock().uploading.remove(&self.id);
+        let mut state = self.progress.0.lock();
+        if let Some(file) = state.uploading.remove(&self.id) {
+            state.moved += file.sent.bytes();
+        }
     }
 }

@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn urls_name_a_directory_of_this_machine() {
         assert_eq!(
-            open("file:///srv/a%20b").unwrap().root.as_path(),
+            &**open("file:///srv/a%20b").unwrap().root,
             Path::new("/srv/a b")
         );
         for url in ["file://host/srv", "file:///srv?x=1", "file:///srv#x"] {

@@ -1,7 +1,7 @@
 //! Putting a snapshot together: totals from the journal, and from the daemon, if one runs, what is
 //! going on at this moment.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -120,6 +120,8 @@ pub struct Source {
     /// What does not change: directory, mount point, process, journal, remote, rows.
     fixed: Snapshot,
     passthrough: OnceLock<bool>,
+    /// The mount has ended, and its daemon delivers the rest.
+    unmounted: AtomicBool,
     usage: Usage,
 }
 
@@ -137,6 +139,7 @@ impl Source {
             fault: journal.fault().clone(),
             fixed,
             passthrough: OnceLock::new(),
+            unmounted: AtomicBool::new(false),
             usage: Usage::default(),
         })
     }
@@ -144,6 +147,10 @@ impl Source {
     /// The mount is ready; whether it passes reads and writes through is known only then.
     pub fn mounted(&self, passthrough: bool) {
         let _ = self.passthrough.set(passthrough);
+    }
+
+    pub fn unmounted(&self) {
+        self.unmounted.store(true, Ordering::Relaxed);
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, JournalError> {
@@ -154,6 +161,9 @@ impl Source {
     /// whole.
     pub fn snapshot_of(&self, folder: &RelPath) -> Result<Snapshot, JournalError> {
         let mut snapshot = self.fixed.clone();
+        if self.unmounted.load(Ordering::Relaxed) {
+            snapshot.mountpoint = None;
+        }
         match folder.is_root() {
             true => fill_from_journal(&self.view.lock(), &mut snapshot)?,
             false => fill_below(&self.view.lock(), folder, &mut snapshot)?,
@@ -266,13 +276,21 @@ impl Source {
 
 /// The longer of what the bytes and what the files will take, milliseconds.
 fn time_left(snapshot: &Snapshot) -> Option<u64> {
-    if snapshot.queued_files == 0 || snapshot.files_per_second <= 0.0 {
+    if snapshot.queued_files == 0 || snapshot.paused {
         return None;
     }
-    let of_files = snapshot.queued_files as f64 / snapshot.files_per_second;
-    let of_bytes = match snapshot.bytes_per_second > 0.0 {
-        true => snapshot.queued_bytes as f64 / snapshot.bytes_per_second,
-        false => 0.0,
+    let sent: u64 = snapshot.uploading.iter().map(|file| file.sent_bytes).sum();
+    let at = |left: u64, speed: f64| (speed > 0.0).then(|| left as f64 / speed);
+    let of_bytes = at(
+        snapshot.queued_bytes.saturating_sub(sent),
+        snapshot.bytes_per_second,
+    );
+    // Where files are small it is their number that takes time.
+    let of_files = at(snapshot.queued_files, snapshot.files_per_second);
+    let longest = match (of_bytes, of_files) {
+        (Some(bytes), Some(files)) if snapshot.files_per_second >= 1.0 => bytes.max(files),
+        (Some(bytes), _) => bytes,
+        (None, files) => files?,
     };
-    Some((of_files.max(of_bytes) * 1000.0) as u64)
+    Some((longest * 1000.0) as u64)
 }

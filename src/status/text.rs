@@ -275,7 +275,7 @@ fn places(out: &mut String, snapshot: &Snapshot) {
         ),
         (_, None) => line(
             "mounted on",
-            "nothing; 'outboxfs mount' goes on where it stopped",
+            "nothing; the next mount or push goes on where it stopped",
         ),
     }
     if let Some(used) = snapshot.resources {

@@ -270,8 +270,10 @@ impl Screen {
 fn verdict(now: &Snapshot) -> String {
     match (now.safe_to_unplug, now.pid, now.paused) {
         (true, ..) => "safe to unplug: everything is delivered".to_owned(),
-        (_, None, _) => "nobody delivers: 'outboxfs mount' or 'push' goes on".to_owned(),
-        (_, _, true) => "paused".to_owned(),
+        (_, None, _) => {
+            "NOT safe to unplug: nobody delivers; the next mount or push goes on".to_owned()
+        }
+        (_, _, true) => "NOT safe to unplug: paused".to_owned(),
         _ => "NOT safe to unplug".to_owned(),
     }
 }
