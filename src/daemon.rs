@@ -24,7 +24,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::config::MountSettings;
 use crate::control;
 use crate::delivery::{self, Delivery, Drained};
-use crate::journal::{self, Journal, View};
+use crate::journal::{self, Journal, JournalError, View};
 use crate::mount::{self, Mount};
 use crate::notify::Notifier;
 use crate::path::RelPath;
@@ -63,12 +63,31 @@ pub struct Ready {
 }
 
 /// Why there is no mount, or why it ended; one sentence.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DaemonError(pub String);
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum DaemonError {
+    /// It may be otherwise the next time.
+    #[error("{0}")]
+    Failed(String),
+    /// Nothing was changed, and it will be the same the next time: something has to be set otherwise.
+    #[error("{0}")]
+    Refused(String),
+}
 
 pub(crate) fn failed(error: impl std::fmt::Display) -> DaemonError {
-    DaemonError(error.to_string())
+    // fusermount3's errors end a line.
+    DaemonError::Failed(error.to_string().trim_end().to_owned())
+}
+
+pub(crate) fn refused(error: impl std::fmt::Display) -> DaemonError {
+    DaemonError::Refused(error.to_string())
+}
+
+/// Why the journal cannot be used.
+pub(crate) fn unopened(error: JournalError) -> DaemonError {
+    match error {
+        JournalError::OtherDirectory { .. } | JournalError::NewerSchema { .. } => refused(error),
+        error => failed(error),
+    }
 }
 
 enum Event {
@@ -121,7 +140,7 @@ pub fn run(
         batches: settings.batches,
         remote: Some(remote::place(&settings.remote)),
     })
-    .map_err(failed)?;
+    .map_err(unopened)?;
     places.warnings.extend(elsewhere);
     let kept = journal.view().and_then(|view| view.replaces());
     if let Some(kept) = kept.map_err(failed)? {
@@ -324,7 +343,7 @@ fn what_is_left(settings: &MountSettings, journal: &Journal) -> Result<Snapshot,
 
 pub(crate) fn open_directory(settings: &MountSettings) -> Result<File, DaemonError> {
     File::open(&settings.directory).map_err(|error| {
-        DaemonError(format!(
+        DaemonError::Failed(format!(
             "{} cannot be opened: {error}",
             settings.directory.display()
         ))
@@ -342,7 +361,7 @@ pub(crate) fn refuse_vanished(
     // A journal that is new or damaged knows of nothing.
     let has_files = View::open(&settings.journal).and_then(|view| view.has_files_of_another(inode));
     if is_empty && has_files.unwrap_or(false) {
-        return Err(DaemonError(format!(
+        return Err(DaemonError::Failed(format!(
             "{} is empty, and is not the directory that the journal {} knows: mount its disk first \
              (or, if all of it was deleted on purpose, move the journal away)",
             settings.directory.display(),
@@ -362,7 +381,7 @@ pub(crate) fn refuse_to_delete_all(
     // A journal that is new or damaged knows of nothing to delete.
     let files = totals.map_or(0, |totals| totals.delivered_files);
     if files > 0 && is_empty(directory)? {
-        return Err(DaemonError(format!(
+        return Err(DaemonError::Failed(format!(
             "{} is empty, and --sync-deletes would delete all its {files} files at the remote: mount \
              its disk first, or push without --sync-deletes (or, if they are to be deleted, leave \
              one file in it)",

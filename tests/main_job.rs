@@ -512,7 +512,7 @@ fn wrong_credentials_refuse_the_first_mount_and_queue_on_later_ones() {
         .variables
         .push(("AWS_SECRET_ACCESS_KEY", "wrong".into()));
     let output = rig.run(&["mount", "pictures", "--remote", &server.url("p")]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(

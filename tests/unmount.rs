@@ -90,7 +90,7 @@ fn what_does_not_arrive_in_time_is_counted_and_resumed() {
         &line,
         &[
             "left: 2 files (8 B) to deliver",
-            "outboxfs mount",
+            "the next mount or push of",
             "goes on with it",
         ],
     );
@@ -193,7 +193,7 @@ fn a_mount_that_the_remote_refuses_leaves_nothing_behind() {
     fs::write(rig.world.path("file"), "").unwrap();
     let before = rig.world.everything();
     let remote = format!("file://{}", rig.world.path("file").display());
-    let line = error_line(&rig.run(&["mount", "pictures", "--remote", &remote]), 1);
+    let line = error_line(&rig.run(&["mount", "pictures", "--remote", &remote]), 2);
     assert_says(&line, &["file"]);
     assert!(!rig.is_mounted());
     assert_eq!(rig.world.everything(), before);

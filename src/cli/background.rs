@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::Ready;
+use crate::daemon::{DaemonError, Ready};
 
 /// What the child tells the parent, once.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Word {
     Ready(Ready),
     /// Not mounted, and why.
-    Failed(String),
+    NotReady(DaemonError),
 }
 
 /// Who goes on after [`detach`].
@@ -85,11 +85,11 @@ impl Child {
         let read = self.words.read_to_end(&mut text);
         match (read, serde_json::from_slice(&text)) {
             (Ok(_), Ok(word)) => word,
-            _ => Word::Failed(format!(
+            _ => Word::NotReady(DaemonError::Failed(format!(
                 "the daemon ended before the mount was ready ({}); run it again with --foreground \
                  to see why",
                 self.death()
-            )),
+            ))),
         }
     }
 

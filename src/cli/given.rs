@@ -166,16 +166,14 @@ pub fn place(path: &Path) -> Result<PathBuf, Error> {
         path.components().collect::<Vec<_>>()[..],
         [Component::Normal(_)]
     );
-    if !is_name || path.symlink_metadata().is_ok() {
+    if !is_name {
         return Ok(path.to_owned());
     }
-    let file = match std::env::var_os("OUTBOXFS_CONFIG") {
-        Some(file) => Some(ConfigFile::read(Path::new(&file))?),
-        None => ConfigFile::find(None, &Places::from_env()?)?,
-    };
-    let mounts = match file {
-        Some(file) => file.mounts()?,
-        None => Vec::new(),
+    let mounts = match mounts_of_file() {
+        Ok(mounts) => mounts,
+        // What is there needs no file.
+        Err(_) if path.symlink_metadata().is_ok() => Vec::new(),
+        Err(error) => return Err(error),
     };
     Ok(match named(path, &mounts)? {
         Some(mount) => mount
@@ -184,5 +182,17 @@ pub fn place(path: &Path) -> Result<PathBuf, Error> {
             .unwrap_or(&mount.directory)
             .clone(),
         None => path.to_owned(),
+    })
+}
+
+/// Those of the file that holds where nothing is said of a directory.
+fn mounts_of_file() -> Result<Vec<NamedMount>, Error> {
+    let file = match std::env::var_os("OUTBOXFS_CONFIG") {
+        Some(file) => Some(ConfigFile::read(Path::new(&file))?),
+        None => ConfigFile::find(None, &Places::from_env()?)?,
+    };
+    Ok(match file {
+        Some(file) => file.mounts()?,
+        None => Vec::new(),
     })
 }

@@ -41,6 +41,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::ConfigError;
+use crate::daemon::DaemonError;
 use crate::status::one_line;
 
 /// Something is left or failed.
@@ -178,6 +179,15 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Failed(message) | Self::Refused(message)) = self;
         f.write_str(message)
+    }
+}
+
+impl From<DaemonError> for Error {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Failed(why) => Self::Failed(why),
+            DaemonError::Refused(why) => Self::Refused(why),
+        }
     }
 }
 

@@ -106,8 +106,7 @@ fn in_foreground(
         announce(settings, std::process::id(), &ready);
         service::ready(settings);
     };
-    let snapshot =
-        daemon::run(settings, reread, ready).map_err(|e| Error::Failed(e.to_string()))?;
+    let snapshot = daemon::run(settings, reread, ready)?;
     Ok(outcome(&snapshot))
 }
 
@@ -162,7 +161,7 @@ fn in_background(
         (Err(error), reporter) => {
             tracing::error!("{error}");
             if let Some(reporter) = reporter {
-                reporter.tell(&Word::Failed(error.to_string()));
+                reporter.tell(&Word::NotReady(error));
             }
             Ok(ExitCode::from(FAILED))
         }
@@ -177,7 +176,7 @@ fn await_ready(child: Child, settings: &MountSettings) -> Result<ExitCode, Error
             say(&format!("log      {}\n", settings.log_file().display()));
             Ok(ExitCode::SUCCESS)
         }
-        Word::Failed(error) => Err(Error::Failed(error)),
+        Word::NotReady(error) => Err(error.into()),
     }
 }
 

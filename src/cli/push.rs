@@ -136,6 +136,7 @@ pub fn run(args: PushArgs) -> Result<ExitCode, Error> {
     }
     let settings = resolve(settings, &tree)?;
     if !args.scan_only
+        && !settings.default_remote
         && let Some(warning) = other_remote(&settings)
     {
         complain(&format!("warning: {warning}"));
@@ -218,8 +219,7 @@ fn by_ourselves(args: &PushArgs, settings: MountSettings, tree: Tree) -> Result<
                 snapshot: source.snapshot().ok()?,
             })
         });
-    })
-    .map_err(|error| Error::Failed(error.to_string()))?;
+    })?;
     drop(display);
     let tally = events.tally();
     let left = match args.scan_only {

@@ -85,8 +85,7 @@ fn restore(tree: &Tree, path: &Path, settings: &Settings) -> Result<u64, Error> 
     }
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let offline = Offline::open(tree, journal, settings.clone())?;
-    refuse_forgotten_remote(&offline.settings)
-        .map_err(|error| Error::Refused(error.to_string()))?;
+    refuse_forgotten_remote(&offline.settings)?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let remote = remote::open_configured(&offline.settings)

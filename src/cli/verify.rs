@@ -87,7 +87,7 @@ pub fn run(args: VerifyArgs) -> Result<ExitCode, Error> {
     let directory = tree.directory;
     let places = Places::from_env()?;
     let settings = config::resolve(settings, directory.clone(), directory, &places)?;
-    refuse_forgotten_remote(&settings).map_err(|error| Error::Refused(error.to_string()))?;
+    refuse_forgotten_remote(&settings)?;
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let view = View::open(&journal).map_err(|error| failed(&error))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;

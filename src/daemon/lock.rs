@@ -41,7 +41,7 @@ impl Lock {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(error) => {
-                    return Err(DaemonError(format!(
+                    return Err(DaemonError::Failed(format!(
                         "{} cannot be locked: {error}",
                         settings.directory.display()
                     )));
@@ -70,25 +70,25 @@ impl Lock {
     pub(crate) fn take_journal(&mut self, settings: &MountSettings) -> Result<(), DaemonError> {
         let path = settings.journal.with_extension("lock");
         settings.create_state_dir().map_err(|error| {
-            DaemonError(format!(
+            DaemonError::Failed(format!(
                 "{} cannot be made: {error}",
                 settings.state_dir().display()
             ))
         })?;
         // A file of its own: SQLite has its own locks on the database.
         let file = private::open(&path).map_err(|error| {
-            DaemonError(format!("{} cannot be opened: {error}", path.display()))
+            DaemonError::Failed(format!("{} cannot be opened: {error}", path.display()))
         })?;
         match try_lock(&file) {
             Ok(true) => {
                 self.journal = Some(file);
                 Ok(())
             }
-            Ok(false) => Err(DaemonError(format!(
+            Ok(false) => Err(DaemonError::Failed(format!(
                 "the journal {} is in use by another outboxfs; name another one with --journal",
                 settings.journal.display()
             ))),
-            Err(error) => Err(DaemonError(format!(
+            Err(error) => Err(DaemonError::Failed(format!(
                 "{} cannot be locked: {error}",
                 path.display()
             ))),
@@ -142,7 +142,7 @@ fn busy(settings: &MountSettings, holder: Option<(Pid, State)>) -> DaemonError {
         format!(" (process {})", pid.as_raw_nonzero())
     });
     let directory = settings.directory.display();
-    DaemonError(match holder {
+    DaemonError::Failed(match holder {
         Some((_, State::Pushing)) => {
             format!("another outboxfs{process} is pushing {directory}; wait until it ends")
         }

@@ -45,7 +45,7 @@ impl MetricsServer {
             Ok(Self { listener, address })
         });
         bound.map_err(|error| {
-            DaemonError(format!(
+            DaemonError::Failed(format!(
                 "metrics cannot be served at {address}: {error}; choose another --metrics-listen"
             ))
         })

@@ -26,7 +26,7 @@ pub(super) struct Places {
 /// wrong credentials, no such bucket. Everything else mounts, queues, and says so: a rig that boots
 /// without its network must still be able to write.
 pub(super) async fn open_and_probe(settings: &MountSettings) -> Result<Places, DaemonError> {
-    let refuse = |error: String| Err(DaemonError(error));
+    let refuse = |error: String| Err(DaemonError::Refused(error));
     let remote = match remote::open_configured(settings).await {
         Ok(remote) => remote,
         Err(error) => return refuse(error.to_string()),
@@ -111,7 +111,7 @@ pub(crate) fn refuse_incapable(
     let capabilities = remote.capabilities();
     let refuse = |flag: &str, what: &str| {
         let remote = remote.describe();
-        Err(DaemonError(format!(
+        Err(DaemonError::Refused(format!(
             "{flag} is not for {remote}, which cannot {what}; leave it out"
         )))
     };
@@ -155,7 +155,7 @@ pub(crate) fn other_remote(settings: &MountSettings) -> Option<String> {
 /// place. The error is a sentence.
 pub(crate) fn refuse_forgotten_remote(settings: &MountSettings) -> Result<(), DaemonError> {
     match delivered_elsewhere(settings) {
-        Some(before) if settings.default_remote => Err(DaemonError(format!(
+        Some(before) if settings.default_remote => Err(DaemonError::Refused(format!(
             "{} was delivered to {before}, and no remote is named now; give it again with --remote, \
              or '--remote {}' for the usual place",
             settings.directory.display(),

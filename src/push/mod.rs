@@ -26,7 +26,7 @@ use crate::daemon::lock::{Lock, State};
 use crate::daemon::probe::{expect_what_is_there, refuse_forgotten_remote, refuse_incapable};
 use crate::daemon::{
     DaemonError, delivery_options, duplicate, failed, identity, notifier, open_directory,
-    refuse_to_delete_all, refuse_vanished,
+    refuse_to_delete_all, refuse_vanished, refused, unopened,
 };
 use crate::delivery::{Delivery, Drained};
 use crate::journal::{self, Journal, JournalError};
@@ -116,7 +116,7 @@ pub fn run(
         batches: settings.batches,
         remote: places.as_ref().map(|_| remote::place(&settings.remote)),
     })
-    .map_err(failed)?;
+    .map_err(unopened)?;
     lock.write_state(State::Pushing);
     let stop = stop_on_signals()?;
 
@@ -312,9 +312,9 @@ struct Places {
 impl Places {
     /// Opens both and sees that they work: somebody is waiting for this push.
     async fn open(settings: &MountSettings) -> Result<Self, DaemonError> {
-        let remote = remote::open_configured(settings).await.map_err(failed)?;
+        let remote = remote::open_configured(settings).await.map_err(refused)?;
         refuse_incapable(settings, remote.as_ref())?;
-        let rows = rows::open_configured(settings).map_err(failed)?;
+        let rows = rows::open_configured(settings).map_err(refused)?;
         expect_what_is_there(settings, remote.as_ref(), rows.as_deref());
         let silent =
             |who: String| format!("{who} has not answered for {} seconds", ANSWER.as_secs());

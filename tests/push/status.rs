@@ -83,8 +83,11 @@ fn a_push_at_work_tells_how_far_it_is() {
             .outboxfs()
             .args(["status", "pictures", "--json"])
             .output();
-        serde_json::from_slice::<Snapshot>(&status.unwrap().stdout)
-            .is_ok_and(|status| status.bytes_per_second > 0.0 && !status.uploading.is_empty())
+        serde_json::from_slice::<Snapshot>(&status.unwrap().stdout).is_ok_and(|status| {
+            status.bytes_per_second > 0.0
+                && status.mean_upload_milliseconds.is_some()
+                && !status.uploading.is_empty()
+        })
     });
     let status = push.status();
     assert!(status.pushing);

@@ -105,7 +105,8 @@ impl Screen {
 
     fn facts(&self) -> Vec<Line<'_>> {
         let now = &self.snapshot;
-        let oldest = now.oldest_waiting.map_or(String::new(), |age| {
+        let oldest = now.oldest_waiting.filter(|_| now.queued_files > 0);
+        let oldest = oldest.map_or(String::new(), |age| {
             format!(", oldest for {}", duration(age))
         });
         let failed = format!(
@@ -134,7 +135,7 @@ impl Screen {
         };
         let used = now.resources.map_or(String::new(), |used| {
             format!(
-                ";  {:.0} % of a processor, {}",
+                ";  {:.0} % CPU, {}",
                 used.cpu_percent,
                 DecimalBytes(used.memory_bytes)
             )
@@ -385,7 +386,7 @@ mod tests {
             "2 failed, 0 suspect",
             "400: 300 delivered, 98 queued, 2 failed",
             "83 ms an upload, 95 in 100 within 1.2 s",
-            "34 % of a processor, 61.00 MB",
+            "34 % CPU, 61.00 MB",
             "12.35 MB/s, 45.7 files/s",
             "40 files on their way",
             "█████░░░░░  50 %",
