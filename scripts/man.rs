@@ -2,10 +2,11 @@
 //! `cargo run --example man -- DIR`
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Command;
+use clap::builder::Resettable;
 use clap_complete::Shell;
 
 const NAME: &str = "outboxfs";
@@ -37,7 +38,23 @@ fn page(command: &Command, name: &str, folder: &Path) -> io::Result<()> {
     }
     let mut file = File::create(folder.join(format!("{name}.1")))?;
     let version = concat!("outboxfs ", env!("CARGO_PKG_VERSION"));
-    clap_mangen::Man::new(command.clone())
+    let plain = command.clone().after_help(Resettable::Reset);
+    clap_mangen::Man::new(plain)
         .source(version)
-        .render(&mut file)
+        .render(&mut file)?;
+    match command.get_after_help() {
+        Some(examples) => file.write_all(as_it_stands(&examples.to_string()).as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// Examples and exit codes: commands that can be copied, line by line.
+fn as_it_stands(text: &str) -> String {
+    let mut section = String::from(".SH EXAMPLES\n.nf\n");
+    for line in text.lines().skip_while(|line| *line == "Examples:") {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        // Whatever it begins with, it is no request of roff's.
+        section += &format!("\\&{line}\n");
+    }
+    section + ".fi\n"
 }

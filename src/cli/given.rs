@@ -61,6 +61,9 @@ impl Given {
                 path = mount.directory.clone();
                 Some(mount.clone())
             }
+            None if is_name(&path) && !path.exists() && !mounts.is_empty() => {
+                return Err(nobody(&path, file.as_ref(), &mounts));
+            }
             None => near.and_then(|near| holding(&near, &mounts)),
         };
         let name = mount.as_ref().map(|mount| mount.name.as_str());
@@ -162,11 +165,7 @@ fn holding(path: &Path, mounts: &[NamedMount]) -> Option<NamedMount> {
 
 /// Where a mount is that is only named: its mount point. What is no such name stays as it is.
 pub fn place(path: &Path) -> Result<PathBuf, Error> {
-    let is_name = matches!(
-        path.components().collect::<Vec<_>>()[..],
-        [Component::Normal(_)]
-    );
-    if !is_name {
+    if !is_name(path) {
         return Ok(path.to_owned());
     }
     let mounts = match mounts_of_file() {
@@ -183,6 +182,24 @@ pub fn place(path: &Path) -> Result<PathBuf, Error> {
             .clone(),
         None => path.to_owned(),
     })
+}
+
+/// No path of several steps.
+fn is_name(path: &Path) -> bool {
+    matches!(
+        path.components().collect::<Vec<_>>()[..],
+        [Component::Normal(_)]
+    )
+}
+
+fn nobody(name: &Path, file: Option<&ConfigFile>, mounts: &[NamedMount]) -> Error {
+    let names: Vec<&str> = mounts.iter().map(|mount| mount.name.as_str()).collect();
+    let file = file.map_or_else(String::new, |file| file.path().display().to_string());
+    Error::Refused(format!(
+        "'{}' is neither a directory here nor a mount of {file}, which has: {}",
+        name.display(),
+        names.join(", ")
+    ))
 }
 
 /// Those of the file that holds where nothing is said of a directory.

@@ -17,7 +17,8 @@ const EXAMPLES: &str = "\
 Examples:
   outboxfs init
       Asks for what it needs, tries it, and writes a commented configuration file.
-  outboxfs init rig --directory /srv/rig --remote 's3://rig-7/raw?endpoint=https://s3.example.org'
+  outboxfs init rig --directory /srv/rig \\
+      --remote 's3://rig-7/raw?endpoint=https://s3.example.org'
       Asks for the rest only; 'outboxfs mount rig' mounts it then.
 
 Exit codes:
@@ -79,6 +80,12 @@ pub fn run(args: InitArgs) -> Result<ExitCode, Error> {
         None => ask.needed("Directory where the files are kept")?.into(),
     };
     let directory = absolute(&directory)?;
+    if !directory.is_dir() {
+        let shown = directory.display();
+        return Err(Error::Refused(format!(
+            "{shown} is no directory; make it with 'mkdir -p {shown}'"
+        )));
+    }
     let name = args.name.unwrap_or_else(|| name_of(&directory));
     let old = old_text(&path, &name)?;
     let usual = "a directory on this machine";

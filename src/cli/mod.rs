@@ -53,7 +53,8 @@ const EXAMPLES: &str = "\
 Examples:
   outboxfs mount ~/Pictures
       Everything written to ~/Pictures is delivered to a directory on this machine.
-  outboxfs mount /srv/rig --remote 's3://rig-7/raw?endpoint=https://s3.example.org'
+  outboxfs mount /srv/rig \\
+      --remote 's3://rig-7/raw?endpoint=https://s3.example.org'
       The same, to an S3 bucket.
   cat ~/Pictures/.upload/status
       How far it is, and whether it is safe to unplug.

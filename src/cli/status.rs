@@ -206,6 +206,7 @@ fn from_journal(directory: &Path, journal: &Path) -> Result<Snapshot, Error> {
         ))
     };
     let view = View::open(journal).map_err(unreadable)?;
+    snapshot.remote = view.meta().map_err(unreadable)?.remote.unwrap_or_default();
     fill_from_journal(&view, &mut snapshot).map_err(unreadable)?;
     Ok(snapshot)
 }

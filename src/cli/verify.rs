@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::given::Given;
 use super::push::say_json;
-use super::{Error, FAILED, say, tree};
+use super::{Error, FAILED, complain, say, tree};
 use crate::config::{self, Places};
-use crate::daemon::probe::refuse_forgotten_remote;
+use crate::daemon::probe::{delivered_elsewhere, refuse_forgotten_remote};
 use crate::delivery::WORKERS;
 use crate::journal::View;
 use crate::remote;
@@ -88,6 +88,11 @@ pub fn run(args: VerifyArgs) -> Result<ExitCode, Error> {
     let places = Places::from_env()?;
     let settings = config::resolve(settings, directory.clone(), directory, &places)?;
     refuse_forgotten_remote(&settings)?;
+    if let Some(before) = delivered_elsewhere(&settings) {
+        complain(&format!(
+            "warning: the directory was delivered to {before}; this looks for it at another remote"
+        ));
+    }
     let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
     let view = View::open(&journal).map_err(|error| failed(&error))?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error))?;

@@ -75,21 +75,17 @@ pub(crate) fn expect_what_is_there(
     rows: Option<&dyn RowSink>,
 ) {
     // A journal that is new or damaged knows of nothing.
-    let Ok(view) = View::open(&settings.journal) else {
-        return;
-    };
-    let is_this = view
-        .meta()
-        .is_ok_and(|meta| meta.remote == Some(remote::place(&settings.remote)));
-    if is_this && view.totals().is_ok_and(|totals| totals.delivered_files > 0) {
+    let known = View::open(&settings.journal).and_then(|view| {
+        let is_this = view.meta()?.remote == Some(remote::place(&settings.remote));
+        let has_objects = is_this && view.totals()?.delivered_files > 0;
+        Ok((has_objects, is_this && view.has_rows_delivered()?))
+    });
+    let (has_objects, has_rows) = known.unwrap_or_default();
+    if has_objects {
         remote.expect_objects();
     }
-    if let Some(rows) = rows
-        && is_this
-        && rows_are_in_the_remote(settings)
-        && view.has_rows_delivered().unwrap_or(false)
-    {
-        rows.expect_rows();
+    if let Some(rows) = rows.filter(|_| rows_are_in_the_remote(settings)) {
+        rows.lies_with_objects(has_rows);
     }
 }
 
@@ -166,7 +162,7 @@ pub(crate) fn refuse_forgotten_remote(settings: &MountSettings) -> Result<(), Da
 }
 
 /// The place that the journal tells of, if it is another one than the remote's.
-fn delivered_elsewhere(settings: &MountSettings) -> Option<String> {
+pub(crate) fn delivered_elsewhere(settings: &MountSettings) -> Option<String> {
     let meta = View::open(&settings.journal).and_then(|view| view.meta());
     let before = meta.ok()?.remote?;
     (before != remote::place(&settings.remote)).then_some(before)

@@ -105,8 +105,8 @@ impl RowSink for Grouped {
         self.sink.probe().await
     }
 
-    fn expect_rows(&self) {
-        self.sink.expect_rows();
+    fn lies_with_objects(&self, has_rows: bool) {
+        self.sink.lies_with_objects(has_rows);
     }
 
     async fn upsert(&self, rows: &[FolderRow]) -> Result<(), RowError> {

@@ -43,9 +43,9 @@ pub trait RowSink: Send + Sync {
     /// Finds out whether rows can be written here; creates the table where that is allowed.
     async fn probe(&self) -> Result<(), RowError>;
 
-    /// Rows were written here before. A file that is not there is away then, not new: the disk that belongs
-    /// there is not mounted.
-    fn expect_rows(&self) {}
+    /// The rows lie with the objects, on their disk. Once there are any (now, if `has_rows`), a file that is not
+    /// there is away, not new: the disk is not mounted.
+    fn lies_with_objects(&self, _has_rows: bool) {}
 
     /// Inserts or replaces each folder's row, all of them or, as far as the sink has transactions,
     /// none. A row whose `version` is lower than that of the row already there for the same mount is

@@ -140,9 +140,9 @@ impl RowSink for Several {
         names.join(", ")
     }
 
-    fn expect_rows(&self) {
+    fn lies_with_objects(&self, has_rows: bool) {
         for member in &self.members {
-            member.sink.expect_rows();
+            member.sink.lies_with_objects(has_rows);
         }
     }
 

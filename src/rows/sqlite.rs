@@ -31,7 +31,8 @@ struct DatabaseFile {
     /// Opened by the first call, and again when the file was replaced. Held by the one blocking
     /// task that writes.
     open: Mutex<Option<Open>>,
-    /// Rows were written: it is never made anew.
+    /// It is on the disk of the objects: once rows were written, it is never made anew.
+    is_with_objects: AtomicBool,
     is_used: AtomicBool,
 }
 
@@ -55,6 +56,7 @@ impl SqliteSink {
                 table,
                 layout: Layout::new(per, options)?,
                 open: Mutex::new(None),
+                is_with_objects: AtomicBool::new(false),
                 is_used: AtomicBool::new(false),
             }),
         })
@@ -89,15 +91,16 @@ impl RowSink for SqliteSink {
         self.blocking(|file| file.with_connection(|_| Ok(()))).await
     }
 
-    fn expect_rows(&self) {
-        self.file.is_used.store(true, Relaxed);
+    fn lies_with_objects(&self, has_rows: bool) {
+        self.file.is_with_objects.store(true, Relaxed);
+        self.file.is_used.store(has_rows, Relaxed);
     }
 
     async fn upsert(&self, rows: &[FolderRow]) -> Result<(), RowError> {
         let rows = rows.to_vec();
         self.blocking(move |file| file.with_connection(|connection| file.write(connection, &rows)))
             .await?;
-        self.expect_rows();
+        self.file.is_used.store(true, Relaxed);
         Ok(())
     }
 
@@ -140,7 +143,8 @@ impl DatabaseFile {
                 folder.display()
             )));
         }
-        if self.is_used.load(Relaxed) && !self.path.exists() {
+        let is_expected = self.is_with_objects.load(Relaxed) && self.is_used.load(Relaxed);
+        if is_expected && !self.path.exists() {
             let shown = self.path.display();
             return Err(RowError::transient(format!(
                 "the rows that were written to {shown} are not there; is its disk mounted? (if they were removed on \

@@ -159,7 +159,7 @@ fn a_push_tells_what_it_would_do_and_what_is_refused() {
     assert_eq!(account.events("create"), 0, "it could not be taken back");
     let output = rig.run(&["push", "pictures", "--remote", &url, "--sync-deletes"]);
     assert_says(
-        &error_line(&output, 1),
+        &error_line(&output, 2),
         &["--sync-deletes", "cannot delete"],
     );
     fs::write(rig.pictures().join("a.woff2"), "letters").unwrap();

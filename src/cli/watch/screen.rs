@@ -219,10 +219,19 @@ impl Screen {
         frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
     }
 
+    /// Lines for why something has failed.
+    fn reason_lines(&self) -> usize {
+        match self.snapshot.last_errors.len() {
+            1 => 3,
+            _ => 1,
+        }
+    }
+
     /// Lines that failures and batches take.
     fn last_lines(&self) -> u16 {
         let now = &self.snapshot;
-        let lists = now.last_errors.len().min(3) * 2 + now.batches.len().min(3);
+        let failures = now.last_errors.len().min(3) * (1 + self.reason_lines());
+        let lists = failures + now.batches.len().min(3);
         let titles =
             usize::from(!now.last_errors.is_empty()) + usize::from(!now.batches.is_empty());
         (lists + titles) as u16
@@ -249,7 +258,16 @@ impl Screen {
             let room = width.saturating_sub(facts.chars().count());
             let path = ending(&one_line(&failure.path), room);
             lines.push(Line::from(format!("{path}{facts}")).red());
-            lines.push(Line::from(format!("  {}", one_line(&failure.error))));
+            // The reason is at its end.
+            let why = one_line(&failure.error);
+            let room = width.saturating_sub(2);
+            match self.reason_lines() {
+                1 => lines.push(Line::from(format!("  {}", ending(&why, room)))),
+                most => {
+                    let wrapped = textwrap::wrap(&why, room).into_iter().take(most);
+                    lines.extend(wrapped.map(|line| Line::from(format!("  {line}"))));
+                }
+            }
         }
         if !now.batches.is_empty() {
             lines.push(title(" batches"));
