@@ -203,6 +203,13 @@ fn init_asks_tries_and_writes_what_can_be_mounted() {
 
     // What is given is not asked for, and what is there stays.
     let before = fs::read_to_string(world.path("o.toml")).unwrap();
+    let output = init(&world, &["--directory", "cam"], "");
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_says(&error, &["cam is no directory; make it with 'mkdir -p"]);
+    for name in ["cam", "x"] {
+        fs::create_dir(world.path(name)).unwrap();
+    }
     let output = init(&world, &["--directory", "cam"], &format!("{remote}\n\n"));
     assert!(output.status.success(), "{output:?}");
     let after = fs::read_to_string(world.path("o.toml")).unwrap();
