@@ -239,3 +239,42 @@ fn umount_fusermount_and_signals_all_end_in_a_drained_queue() {
         }
     }
 }
+
+/// The mount is gone, and its daemon is still there to be asked.
+#[test]
+fn while_the_rest_is_delivered_status_tells_how_far_it_is() {
+    let Some(rig) = Rig::new() else { return };
+    rig.mount_with(&["--bwlimit", "40K"]);
+    fs::write(rig.pictures().join("film"), vec![1; 300_000]).unwrap();
+    let mut unmount = rig.world.outboxfs();
+    let mut unmount = unmount.args(["unmount", "pictures"]).spawn().unwrap();
+    eventually("it is unmounted", || !rig.is_mounted());
+    let status = || -> outboxfs::status::Snapshot {
+        let output = rig.run(&["status", "pictures", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    eventually("some of it is there", || {
+        let now = status();
+        now.uploading
+            .first()
+            .is_some_and(|file| file.sent_bytes > 80_000)
+    });
+    let now = status();
+    assert!(now.pid.is_some() && now.mountpoint.is_none());
+    // What is sent counts when it is sent, not when all of it has arrived.
+    assert!(
+        (10_000.0..80_000.0).contains(&now.bytes_per_second),
+        "{now:?}"
+    );
+    assert!((500..15_000).contains(&now.time_left.unwrap()), "{now:?}");
+    let output = rig.run(&["status", "pictures"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_says(&text, &["NOT safe to unplug: 1 file", "delivers the rest"]);
+    let line = error_line(&rig.run(&["retry", "pictures"]), 1);
+    assert_says(
+        &line,
+        &["the mount has ended", "try again when that is through"],
+    );
+    assert!(unmount.wait().unwrap().success());
+    assert_eq!(rig.delivered("film").len(), 300_000);
+}

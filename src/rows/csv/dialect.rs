@@ -24,6 +24,9 @@ enum Encoding {
     Windows1252,
 }
 
+/// The usual ones, the likeliest first.
+const DELIMITERS: [u8; 4] = *b",;\t|";
+
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl Dialect {
@@ -104,15 +107,31 @@ fn windows_1252(text: &str) -> Result<Vec<u8>, String> {
 
 /// The header without its line end. Line ends in quotes are part of a field.
 fn first_record(text: &str) -> &str {
-    let mut quoted = false;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'"' => quoted = !quoted,
-            b'\r' | b'\n' if !quoted => return &text[..at],
-            _ => {}
+    let mut ends = outside_quotes(text).filter(|(_, byte)| matches!(byte, b'\r' | b'\n'));
+    ends.next().map_or(text, |(at, _)| &text[..at])
+}
+
+/// What is in no quoted field, and where. As for whoever reads the file, a quotation mark begins one at the start
+/// of a field only.
+fn outside_quotes(text: &str) -> impl Iterator<Item = (usize, u8)> + '_ {
+    let bytes = text.as_bytes();
+    let (mut quoted, mut at_start, mut escaped) = (false, true, false);
+    bytes.iter().enumerate().filter_map(move |(at, byte)| {
+        if quoted {
+            match (escaped, byte) {
+                (true, _) => escaped = false,
+                (false, b'"') if bytes.get(at + 1) == Some(&b'"') => escaped = true,
+                (false, b'"') => quoted = false,
+                _ => {}
+            }
+            return None;
         }
-    }
-    text
+        if std::mem::replace(&mut at_start, DELIMITERS.contains(byte)) && *byte == b'"' {
+            quoted = true;
+            return None;
+        }
+        Some((at, *byte))
+    })
 }
 
 fn line_end(after_header: &str) -> &'static str {
@@ -127,17 +146,10 @@ fn line_end(after_header: &str) -> &'static str {
 
 /// Of the usual ones, that which the header has most of outside quotes.
 fn delimiter(header: &str) -> u8 {
-    let mut counts = [(b',', 0), (b';', 0), (b'\t', 0), (b'|', 0)];
-    let mut quoted = false;
-    for byte in header.bytes() {
-        match byte {
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
-            _ => {
-                if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == byte) {
-                    *count += 1;
-                }
-            }
+    let mut counts = DELIMITERS.map(|delimiter| (delimiter, 0));
+    for (_, byte) in outside_quotes(header) {
+        if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == byte) {
+            *count += 1;
         }
     }
     // Of equals max_by_key takes the last one, and a comma is the likeliest.
@@ -180,6 +192,9 @@ mod tests {
             ("\"a\"\t\"b;c;d\"\r1\t2", b'\t', true, "\r"),
             ("\"a\n;;b\"|c\n", b'|', false, "\n"),
             ("\"a \"\"x\"\"\",\"b\"\n", b',', true, "\n"),
+            // A quotation mark within a field is one.
+            ("6\" wide;12\" high\r\n", b';', false, "\r\n"),
+            ("a\";\"b; 2\"c\n", b';', false, "\n"),
         ] {
             let found = dialect(content.as_bytes());
             let expected = (delimiter, quote_all, line_end);

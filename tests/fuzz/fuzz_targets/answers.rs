@@ -25,6 +25,9 @@ struct Services {
 }
 
 static SERVICES: LazyLock<Services> = LazyLock::new(|| {
+    // As in every program with a `main` of Rust's: who hangs up early is no reason to die.
+    // SAFETY: nothing else in this process cares for this signal.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
     std::thread::spawn(move || {
