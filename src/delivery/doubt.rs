@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::load::{LoadError, Loaded, blocking};
+use super::stat_file;
 use crate::journal::{Doubt, FileClaim};
 use crate::remote::{Artifact, Key, ObjectInfo, Proof, Put, RemoteError};
 use crate::scan::{has_hole, is_zero};
@@ -50,7 +51,7 @@ pub(super) async fn judge(
             return Ok(Verdict::Suspect(format!("the machine went down: {why}")));
         }
     }
-    let hollow = is_hollow(context, claim).await;
+    let hollow = is_hollow(context, claim, loaded).await?;
     let remote = match doubt {
         Doubt::Crashed { .. } => None,
         Doubt::Rebuilt if context.remote.capabilities().reads => {
@@ -94,8 +95,8 @@ async fn compare(
         return Ok(Verdict::Send);
     }
     Ok(Verdict::Suspect(
-        "the journal was lost, and the remote has other content that is not older than the local \
-         file; the copy at the remote is kept"
+        "the journal does not know this file, and the remote has other content that is not older \
+         than the local file; the copy at the remote is kept"
             .into(),
     ))
 }
@@ -119,13 +120,25 @@ fn original(claim: &FileClaim) -> Key {
     Key::new(Artifact::Original, &claim.path)
 }
 
-/// Whether the file has holes or nothing but zeros. One that cannot be read fails elsewhere.
-async fn is_hollow(context: &Arc<Context>, claim: &FileClaim) -> bool {
-    let (context, path) = (context.clone(), claim.path.clone());
+/// Whether the file has holes or nothing but zeros. One that cannot be read fails elsewhere; another one that has
+/// come into its place says nothing of what was loaded.
+async fn is_hollow(
+    context: &Arc<Context>,
+    claim: &FileClaim,
+    loaded: &Loaded,
+) -> Result<bool, RemoteError> {
+    let (context, path, expected) = (context.clone(), claim.path.clone(), loaded.stat);
     let look = move || {
         let mut file = context.open_file(&path).map_err(LoadError::from)?;
-        let size = file.metadata().map_err(LoadError::from)?.len();
-        Ok(size > 0 && (has_hole(&file)? || is_zero(&mut file)?))
+        let is_hollow = has_hole(&file)? || is_zero(&mut file)?;
+        let (stat, _) = stat_file(&file).map_err(LoadError::from)?;
+        let is_same = (stat.size, stat.mtime_ns, stat.inode)
+            == (expected.size, expected.mtime_ns, expected.inode);
+        Ok(is_same.then_some(stat.size > 0 && is_hollow))
     };
-    blocking(look).await.unwrap_or(false)
+    match blocking(look).await {
+        Ok(Some(hollow)) => Ok(hollow),
+        Ok(None) => Err(RemoteError::content_changed()),
+        Err(_) => Ok(false),
+    }
 }

@@ -105,7 +105,7 @@ impl Store {
         for id in ids.clone() {
             priorities.push(self.priority_of(id)?);
         }
-        let rows = repeated("(?1, ?2, ?3, ?4, 0, ?, ?, ?, ?)", sightings.len());
+        let rows = repeated("(?1, ?2, ?3, ?, 0, ?, ?, ?, ?)", sightings.len());
         let mut statement = self.conn.prepare_cached(&format!(
             "INSERT INTO work (folder_id, due_at, queued_at, doubt, state, file_id, large, size, priority)
              VALUES {rows}"
@@ -115,8 +115,11 @@ impl Store {
         at.bind(folder_id)?;
         at.bind(now + self.settle_ms)?;
         at.bind(now)?;
-        at.bind(if self.rebuilding { REBUILT } else { 0 })?;
         for ((id, sighting), priority) in ids.clone().zip(sightings).zip(priorities) {
+            // After a crash, the file may be that of another name which the disk has forgotten, and the remote have
+            // an object of it.
+            let is_known_elsewhere = self.rebuilding || self.is_before_crash(sighting);
+            at.bind(if is_known_elsewhere { REBUILT } else { 0 })?;
             at.bind(id)?;
             at.bind(sighting.stat.size >= LARGE)?;
             at.bind(sighting.stat.size as i64)?;

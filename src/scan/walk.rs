@@ -369,7 +369,7 @@ impl Walker<'_> {
                     == (found.stat.size, found.stat.mtime_ns, found.stat.inode)
         });
         let hollow = known
-            .filter(|known| known.size == found.stat.size && self.since != i64::MAX)
+            .filter(|_| found.stat.size > 0 && self.since != i64::MAX)
             .and_then(|known| known.delivered)
             .is_some_and(|hash| {
                 let may_be = found.has_holes() || !as_known;

@@ -27,7 +27,8 @@ pub struct Node {
     pub is_open: bool,
     /// By a power cut, or below the mount.
     pub is_damaged: bool,
-    /// The journal may take it for damaged: a power cut came before it was synced.
+    /// The journal may take it for damaged: a power cut came before it was synced, or nobody could be told that it
+    /// was written.
     pub is_doubtful: bool,
 }
 

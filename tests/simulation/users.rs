@@ -221,8 +221,9 @@ impl Users {
                 synced,
             });
             node.is_damaged = false;
-            node.is_doubtful = false;
         }
+        // What was refused is the writer's error; the journal knows nothing of it, and may take it for damage.
+        node.is_doubtful = !went_well;
         went_well
     }
 
