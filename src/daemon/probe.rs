@@ -75,16 +75,18 @@ pub(crate) fn expect_what_is_there(
     rows: Option<&dyn RowSink>,
 ) {
     // A journal that is new or damaged knows of nothing.
+    let rows = rows.filter(|_| rows_are_in_the_remote(settings));
     let known = View::open(&settings.journal).and_then(|view| {
         let is_this = view.meta()?.remote == Some(remote::place(&settings.remote));
         let has_objects = is_this && view.totals()?.delivered_files > 0;
-        Ok((has_objects, is_this && view.has_rows_delivered()?))
+        let has_rows = rows.is_some() && is_this && view.has_rows_delivered()?;
+        Ok((has_objects, has_rows))
     });
     let (has_objects, has_rows) = known.unwrap_or_default();
     if has_objects {
         remote.expect_objects();
     }
-    if let Some(rows) = rows.filter(|_| rows_are_in_the_remote(settings)) {
+    if let Some(rows) = rows {
         rows.lies_with_objects(has_rows);
     }
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use super::explain;
 use super::read::is_missing;
-use super::root::{ORIGINALS, Root};
+use super::root::Root;
 use crate::remote::{Key, RemoteError};
 
 pub(super) fn delete(root: &Root, key: &Key) -> Result<(), RemoteError> {
@@ -29,7 +29,7 @@ pub(super) fn delete(root: &Root, key: &Key) -> Result<(), RemoteError> {
     // Up to the first that is not empty; that may be because of somebody who is faster. That of the
     // originals stays, for its sake a directory is known for a remote.
     let above = path.ancestors().skip(1);
-    let kept = [&**root, &root.join(ORIGINALS)];
+    let kept = [&**root, &root.originals()];
     for folder in above.take_while(|folder| !kept.contains(folder)) {
         if fs::remove_dir(folder).is_err() {
             break;

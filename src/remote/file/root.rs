@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use super::{TEMPORARY, Temporary, explain};
-use crate::remote::RemoteError;
+use crate::remote::{Artifact, RemoteError};
 
-/// What is there as soon as something was delivered.
-pub(super) const ORIGINALS: &str = "original";
 /// A temporary file that has not been touched for so long belongs to nobody any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -42,14 +40,20 @@ impl Root {
         self.is_used.store(true, Relaxed);
     }
 
+    /// Where the originals are; there as soon as something was delivered.
+    pub(super) fn originals(&self) -> PathBuf {
+        self.path.join(Artifact::Original.folder())
+    }
+
     /// Whether it is there, with what was delivered; else `what` waits.
     pub(super) fn is_there(&self, what: &str) -> Result<(), RemoteError> {
         let shown = self.path.display();
         let why = match self.is_used.load(Relaxed) {
             _ if !self.path.is_dir() => format!("the remote's directory {shown} is not there"),
-            true if !self.path.join(ORIGINALS).is_dir() => format!(
+            true if !self.originals().is_dir() => format!(
                 "the remote's directory {shown} has nothing of what was delivered there (if it was \
-                 emptied on purpose, make {shown}/{ORIGINALS})"
+                 emptied on purpose, make {})",
+                self.originals().display()
             ),
             _ => return Ok(()),
         };
