@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
+use tokio::sync::oneshot;
 
 use crate::beneath::{self, Links};
 use crate::journal::{
-    Change, FileId, FileOutcome, FileStat, Journal, JournalError, Settlement, Suspect,
+    Change, Durability, FileId, FileOutcome, FileStat, Journal, JournalError, Settlement, Suspect,
 };
 use crate::path::RelPath;
 use crate::remote::{Artifact, Key, Remote, RemoteError};
@@ -48,13 +49,9 @@ pub fn accept(journal: &Journal, backing: &OwnedFd, below: &RelPath) -> Result<u
                 Some(stat) => Change::Written { path, stat },
                 None => Change::Removed { path },
             };
-            journal.record(
-                change,
-                crate::journal::Durability::Committed,
-                move |result| {
-                    let _ = sender.send(result);
-                },
-            );
+            journal.record(change, Durability::Committed, move |result| {
+                let _ = sender.send(result);
+            });
         }
         drop(sender);
         for answer in answers {
@@ -108,19 +105,19 @@ pub async fn restore(
         let mut settlements = Vec::new();
         for suspect in suspects {
             match one(journal, backing, remote, &suspect).await {
-                Ok((outcome, made)) => {
-                    made.iter().chain([&suspect.path]).for_each(placed);
-                    settlements.push(Settlement {
+                Ok(copied) => {
+                    restored.files += 1;
+                    copied.made.iter().chain([&suspect.path]).for_each(placed);
+                    settlements.extend(copied.outcome.map(|outcome| Settlement {
                         id: suspect.id,
                         version: suspect.version,
                         path: suspect.path,
                         outcome,
-                    });
+                    }));
                 }
                 Err(error) => restored.failed.push(format!("{}: {error}", suspect.path)),
             }
         }
-        restored.files += settlements.len() as u64;
         // What is recorded as delivered is durable first.
         let error = |error: Errno| JournalError::Sqlite(format!("cannot sync the disk: {error}"));
         rustix::fs::syncfs(backing).map_err(error)?;
@@ -157,33 +154,90 @@ impl From<Errno> for RestoreError {
     }
 }
 
+/// A file that was restored.
+struct Copied {
+    /// What the journal has to be told still.
+    outcome: Option<FileOutcome>,
+    /// Folders that were gone.
+    made: Vec<RelPath>,
+}
+
 async fn one(
     journal: &Journal,
     backing: &OwnedFd,
     remote: &dyn Remote,
     suspect: &Suspect,
-) -> Result<(FileOutcome, Vec<RelPath>), RestoreError> {
-    let key = Key::new(Artifact::Original, &suspect.path);
-    let object = remote.head(&key).await?.ok_or(RestoreError::Missing)?;
-    let expected = suspect
-        .hash
-        .or(object.blake3)
-        .ok_or(RestoreError::Unverifiable)?;
+) -> Result<Copied, RestoreError> {
+    let source = Source::find(journal, remote, suspect).await?;
     let mut copy = Temporary::create(backing, &suspect.path)?;
     remote
-        .get(&key, &mut copy)
+        .get(&source.key, &mut copy)
         .await?
         .ok_or(RestoreError::Missing)?;
-    if copy.hasher.finalize() != expected {
+    if copy.hasher.finalize() != source.hash {
         return Err(RestoreError::Different);
     }
-    let mtime_ns = object.mtime_ns.unwrap_or(suspect.mtime_ns);
-    let stat = copy.place(journal, suspect, mtime_ns)?;
-    let outcome = FileOutcome::Restored {
-        stat,
-        hash: expected,
+    let mtime_ns = source.mtime_ns.unwrap_or(suspect.mtime_ns);
+    let (done, recorded) = oneshot::channel();
+    let record = |stat| {
+        // Under its own name it is not delivered yet.
+        let path = suspect.path.clone();
+        let change = Change::Written { path, stat };
+        journal.record(change, Durability::Committed, move |result| {
+            let _ = done.send(result);
+        });
     };
-    Ok((outcome, std::mem::take(&mut copy.made)))
+    let outcome = if source.is_former {
+        copy.place(journal, suspect, mtime_ns, record)?;
+        recorded.await.unwrap_or(Err(JournalError::Closed))?;
+        None
+    } else {
+        Some(FileOutcome::Restored {
+            stat: copy.place(journal, suspect, mtime_ns, |_| ())?,
+            hash: source.hash,
+        })
+    };
+    let made = std::mem::take(&mut copy.made);
+    Ok(Copied { outcome, made })
+}
+
+/// The object that a file is restored from.
+struct Source {
+    key: Key,
+    hash: blake3::Hash,
+    mtime_ns: Option<i64>,
+    /// It lies where the file was before it was renamed.
+    is_former: bool,
+}
+
+impl Source {
+    /// What the remote has of the file: under its name, if that was delivered; else where it was before it was
+    /// renamed; else what its name had before.
+    async fn find(
+        journal: &Journal,
+        remote: &dyn Remote,
+        suspect: &Suspect,
+    ) -> Result<Self, RestoreError> {
+        let its_own = (suspect.path.clone(), suspect.hash, false);
+        let former = journal.view()?.former_objects(suspect.id)?;
+        let former = former.into_iter().map(|(path, hash)| (path, hash, true));
+        let mut places: Vec<_> = former.collect();
+        let at = if suspect.hash.is_some() { 0 } else { places.len() };
+        places.insert(at, its_own);
+        for (path, hash, is_former) in places {
+            let key = Key::new(Artifact::Original, &path);
+            let Some(object) = remote.head(&key).await? else {
+                continue;
+            };
+            return Ok(Self {
+                key,
+                hash: hash.or(object.blake3).ok_or(RestoreError::Unverifiable)?,
+                mtime_ns: object.mtime_ns,
+                is_former,
+            });
+        }
+        Err(RestoreError::Missing)
+    }
 }
 
 /// A file that gets its name when it is whole; removed if it does not.
@@ -220,12 +274,14 @@ impl Temporary {
         })
     }
 
-    /// Gives it the suspect's name, unless something has happened to that meanwhile.
+    /// Gives it the suspect's name, unless something has happened to that meanwhile. `placed` is called before
+    /// anything can happen to it again.
     fn place(
         &mut self,
         journal: &Journal,
         suspect: &Suspect,
         mtime_ns: i64,
+        placed: impl FnOnce(FileStat),
     ) -> Result<FileStat, RestoreError> {
         let time = Timespec {
             tv_sec: mtime_ns.div_euclid(1_000_000_000),
@@ -254,6 +310,7 @@ impl Temporary {
         rustix::fs::renameat(&self.folder, &*self.name, &self.folder, suspect.path.name())?;
         self.placed = true;
         let (stat, _) = crate::delivery::stat_file(&self.file)?;
+        placed(stat);
         Ok(stat)
     }
 }

@@ -317,6 +317,51 @@ fn what_waited_when_the_machine_went_down_is_sent_only_if_it_is_whole() {
     assert_eq!(contents(&rig.pictures())["shorter"], before["shorter"]);
 }
 
+/// The folder was renamed, and its files damaged before they were delivered under their new names: the only good
+/// copies are under the old ones.
+#[test]
+fn what_was_renamed_and_then_damaged_is_restored_from_where_it_was() {
+    for mode in [&[][..], &["--sync-deletes"]] {
+        let Some(rig) = delivered() else { return };
+        let name = "a/b/with its folder";
+        let content = fs::read(rig.pictures().join(name)).unwrap();
+        fs::create_dir(rig.pictures().join("new")).unwrap();
+        rig.mount_with(mode);
+        // Another file, which has the name before.
+        fs::create_dir_all(rig.pictures().join("c/b")).unwrap();
+        fs::write(rig.pictures().join("c/b/with its folder"), "another one").unwrap();
+        rig.delivered_all();
+        said(&rig, "pause");
+        fs::rename(
+            rig.pictures().join(name),
+            rig.pictures().join("c/b/with its folder"),
+        )
+        .unwrap();
+        fs::rename(rig.pictures().join("same"), rig.pictures().join("new/same")).unwrap();
+        go_down(&rig);
+        set_len(&rig.pictures().join("c/b/with its folder"), 12);
+        set_len(&rig.pictures().join("new/same"), 0);
+        rig.mount_with(mode);
+        said(&rig, "resume");
+        at_rest(&rig);
+        assert_eq!(suspects(&rig), ["c/b/with its folder", "new/same"]);
+        let output = rig.run(&["restore", "--all", "pictures"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("2 files restored"));
+        rig.delivered_all();
+        for (name, content) in [
+            ("c/b/with its folder", &content[..]),
+            ("new/same", "same".repeat(5_000).as_bytes()),
+        ] {
+            assert!(fs::read(rig.pictures().join(name)).unwrap() == content);
+            assert!(rig.delivered(name) == content);
+        }
+        let stays = rig.remote().join("original/same").exists();
+        assert_eq!(stays, mode.is_empty(), "{mode:?}");
+        rig.unmount();
+    }
+}
+
 #[test]
 fn a_change_that_the_journal_lost_is_suspect() {
     let Some(rig) = delivered() else { return };

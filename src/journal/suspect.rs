@@ -98,4 +98,23 @@ impl View {
         }
         Ok(suspects)
     }
+    /// Where the file was at the remote before it was renamed, and what it was there, the last place first.
+    pub fn former_objects(
+        &self,
+        id: FileId,
+    ) -> Result<Vec<(RelPath, Option<blake3::Hash>)>, JournalError> {
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT path, hash FROM stray WHERE file_id = ? ORDER BY id DESC")?;
+        let objects = statement.query_map([id.0], |row| {
+            let hash = row.get::<_, Option<_>>(1)?;
+            Ok((row.get::<_, Vec<u8>>(0)?, hash.map(blake3::Hash::from_bytes)))
+        })?;
+        let mut former = Vec::new();
+        for object in objects {
+            let (path, hash) = object?;
+            former.extend(RelPath::parse(&path).map(|path| (path, hash)));
+        }
+        Ok(former)
+    }
 }

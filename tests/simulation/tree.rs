@@ -48,6 +48,8 @@ pub struct Tree {
     pub needs_scan: bool,
     /// Under these names the journal may know other files.
     pub misnamed: BTreeSet<String>,
+    /// Where a file was put over one that is damaged or may be taken for it, and the journal has not answered yet.
+    pub replaced: BTreeSet<String>,
     nodes: BTreeMap<u64, Node>,
     names: BTreeMap<String, u64>,
     next_node: u64,
@@ -65,6 +67,7 @@ impl Tree {
             was_always_known: true,
             needs_scan: false,
             misnamed: BTreeSet::new(),
+            replaced: BTreeSet::new(),
             nodes: BTreeMap::new(),
             names: BTreeMap::new(),
             next_node: 0,
@@ -145,6 +148,12 @@ impl Tree {
         };
         self.link(id_a, b);
         self.link(id_b, a);
+    }
+
+    /// All that files of these names have ever held.
+    pub fn contents_of(&self, names: &BTreeSet<&str>) -> BTreeSet<[u8; 32]> {
+        let ids = names.iter().filter_map(|name| self.names.get(*name));
+        ids.flat_map(|id| self.nodes[id].contents.clone()).collect()
     }
 
     /// The nodes from `name` on.

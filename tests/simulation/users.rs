@@ -274,6 +274,11 @@ impl Users {
                 return;
             }
             self.story.tell(format!("rename {from} to {to}"));
+            if let Some(over) = tree.at(to).map(|id| tree.node(id))
+                && (over.is_damaged || over.is_doubtful)
+            {
+                tree.replaced.insert(to.to_owned());
+            }
             tree.rename(from, to);
             self.unsettle(&[from, to]);
             let file = File::open(tree.path(to)).unwrap();
@@ -286,6 +291,7 @@ impl Users {
             (self.record(change, Durability::Committed), id)
         };
         self.named(&[id], answer).await;
+        self.tree.lock().replaced.remove(to);
     }
 
     /// What was delivered under these names is no longer these files'.

@@ -352,6 +352,9 @@ impl World {
         tree.needs_scan = false;
         let is_known = std::mem::replace(&mut tree.is_known, true);
         tree.was_always_known &= is_known;
+        // Suspicion stays with a name until somebody decides.
+        let replaced = std::mem::take(&mut tree.replaced);
+        tree.misnamed.extend(replaced);
         if !is_known {
             let names = tree.names();
             tree.misnamed
