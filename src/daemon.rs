@@ -34,7 +34,7 @@ use crate::status::Snapshot;
 use crate::status::collect::{self, Source};
 use lock::Lock;
 use metrics_server::MetricsServer;
-pub use reload::{Read, Reread};
+pub use reload::{NewLimits, Reread};
 use upload_dir::UploadDir;
 
 /// Draining ends when nothing at all has arrived for this long: a remote that is away must not keep

@@ -222,7 +222,11 @@ impl Source {
         let former = journal.view()?.former_objects(suspect.id)?;
         let former = former.into_iter().map(|(path, hash)| (path, hash, true));
         let mut places: Vec<_> = former.collect();
-        let at = if suspect.hash.is_some() { 0 } else { places.len() };
+        let at = if suspect.hash.is_some() {
+            0
+        } else {
+            places.len()
+        };
         places.insert(at, its_own);
         for (path, hash, is_former) in places {
             let key = Key::new(Artifact::Original, &path);

@@ -1,6 +1,10 @@
 //! What has to hold for whatever is put in: names, contents, files that programs and people have made,
 //! and what comes over the line. Nothing panics, nothing hangs, what is refused is refused in a sentence.
 
+#[path = "support/journal.rs"]
+mod journal;
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "support/rig.rs"]
 mod rig;
 #[path = "support/row.rs"]
@@ -12,7 +16,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -20,11 +23,9 @@ use outboxfs::config::ConfigFile;
 use outboxfs::derive::stats::{self, StatsRules};
 use outboxfs::filter::Ignores;
 use outboxfs::glob::Globs;
-use outboxfs::journal::{
-    BatchLimits, Change, Entry, FileStat, Journal, JournalError, Options, View,
-};
+use outboxfs::journal::{Change, Entry, FileStat, Journal, JournalError, View};
 use outboxfs::path::RelPath;
-use outboxfs::remote::{Artifact, Body, Environment, Key, Put, open_with, path_text};
+use outboxfs::remote::{Artifact, Environment, Key, open_with, path_text};
 use outboxfs::rows::{self, FolderPattern, FolderRow};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -228,7 +229,7 @@ proptest! {
         if let Ok(view) = View::open(&file) {
             let _ = (view.totals(), view.meta(), view.failures(10), view.batches(5));
         }
-        match Journal::open(options(&file)) {
+        match Journal::open(journal::options(&file)) {
             Ok(journal) => {
                 let _ = journal.retry(&RelPath::root());
                 let _ = journal.view().and_then(|view| view.totals());
@@ -268,19 +269,11 @@ proptest! {
                 .with("AWS_ACCESS_KEY_ID", "nobody")
                 .with("AWS_SECRET_ACCESS_KEY", "hunter2");
             let remote = open_with(&url, &environment).await.unwrap();
-            let key = Key::new(Artifact::Original, &RelPath::parse(b"a").unwrap());
-            let put = Put {
-                key: key.clone(),
-                body: Body::Bytes("content".into()),
-                content_type: "text/plain".into(),
-                hash: blake3::hash(b"content"),
-                decoded: None,
-                metadata: Vec::new(),
-            };
+            let key = objects::key("a");
             let within = Duration::from_secs(60);
             let all = async {
                 let mut said = Vec::new();
-                said.extend(remote.put(put).await.err());
+                said.extend(remote.put(objects::put("a", b"content")).await.err());
                 said.extend(remote.head(&key).await.err());
                 said.extend(remote.get(&key, &mut Vec::new()).await.err());
                 said.extend(remote.delete(&key).await.err());
@@ -353,29 +346,13 @@ fn anything_may_be_asked_of_a_daemon() {
     rig.unmount();
 }
 
-fn options(file: &Path) -> Options {
-    Options {
-        path: file.to_owned(),
-        directory: "/srv/rig".into(),
-        device: 1,
-        inode: 2,
-        settle: Duration::ZERO,
-        has_rows: true,
-        sync_deletes: true,
-        priority: Globs::default(),
-        thumbnails: Vec::new(),
-        batches: BatchLimits::default(),
-        remote: Some("sim://".into()),
-    }
-}
-
 /// A journal with something of everything in it.
 fn journal_bytes() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("journal.db");
-        let journal = Journal::open(options(&file)).unwrap();
+        let journal = Journal::open(journal::options(&file)).unwrap();
         for number in 0..40 {
             let stat = FileStat {
                 size: number,

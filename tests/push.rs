@@ -12,6 +12,8 @@ mod faults;
 mod listed;
 #[path = "push/mounted.rs"]
 mod mounted;
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "push/plan.rs"]
 mod plan;
 #[path = "support/rig.rs"]
@@ -38,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use outboxfs::path::RelPath;
-use outboxfs::remote::{Artifact, Body, Environment, Key, Put, Remote, open_with};
+use outboxfs::remote::{Artifact, Environment, Key, Put, Remote, open_with};
 use serde_json::Value;
 use tree::contents;
 use world::World;
@@ -187,11 +189,7 @@ fn key(text: &str) -> Key {
 
 fn put(name: &str, content: &str) -> Put {
     Put {
-        key: key(name),
-        hash: blake3::hash(content.as_bytes()),
-        body: Body::Bytes(content.to_owned().into()),
         content_type: "text/plain".to_owned(),
-        decoded: None,
-        metadata: Vec::new(),
+        ..objects::put(name, content.as_bytes())
     }
 }

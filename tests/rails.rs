@@ -7,6 +7,8 @@ mod faults;
 mod login;
 #[path = "rails/mounted.rs"]
 mod mounted;
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "rails/once.rs"]
 mod once;
 #[path = "support/page.rs"]
@@ -32,10 +34,8 @@ use async_trait::async_trait;
 use faults::{Fault, Proxy};
 use hyper::Request;
 use hyper::body::Incoming;
-use outboxfs::path::RelPath;
 use outboxfs::remote::{
-    Artifact, Body, Environment, Key, Put, Remote, RemoteError, StoredPart, Unfinished,
-    UploadNotes, open_with,
+    Environment, Put, Remote, RemoteError, StoredPart, Unfinished, UploadNotes, open_with,
 };
 use rails::{Account, FIELDS};
 use url::Url;
@@ -53,15 +53,8 @@ async fn open_at(url: &str, environment: &Environment) -> Arc<dyn Remote> {
 
 fn put(path: &str, content: &[u8]) -> Put {
     Put {
-        key: Key::new(
-            Artifact::Original,
-            &RelPath::parse(path.as_bytes()).unwrap(),
-        ),
-        body: Body::Bytes(content.to_vec().into()),
         content_type: "audio/mpeg".to_owned(),
-        hash: blake3::hash(content),
-        decoded: None,
-        metadata: vec![("mtime", "1700000000.5".to_owned())],
+        ..objects::put(path, content)
     }
 }
 

@@ -71,9 +71,10 @@ fn what_is_on_its_way_goes_faster_when_the_limit_is_gone() {
     assert_eq!(rig.delivered("2"), vec![2; 1_000_000]);
 
     // And slower again, with fewer workers.
-    configure(&rig, "bwlimit = '20K'\ntps-limit = 7");
+    configure(&rig, "bwlimit = '20K'\ntps-limit = 7\nsequential = true");
     let said = reload(&rig, 0);
     assert_says(&said, &["workers       8\n", "20.00 kB/s", "7/s"]);
+    assert_says(&said, &["from the next mount on: sequential\n"]);
     fs::write(rig.pictures().join("slow"), vec![3; 100_000]).unwrap();
     let began = Instant::now();
     rig.delivered_all();

@@ -3,6 +3,8 @@
 
 #[path = "support/faults.rs"]
 mod faults;
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "support/s3.rs"]
 mod s3;
 #[path = "support/world.rs"]
@@ -16,8 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use faults::{Fault, Proxy};
-use outboxfs::path::RelPath;
-use outboxfs::remote::{Artifact, Body, Key, Put, Remote, RemoteErrorKind, open_with};
+use outboxfs::remote::{Put, Remote, RemoteErrorKind, open_with};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -180,17 +181,7 @@ async fn open(server: &s3::Server, proxy: &Proxy) -> Arc<dyn Remote> {
 }
 
 fn put(name: &str) -> Put {
-    Put {
-        key: Key::new(
-            Artifact::Original,
-            &RelPath::parse(name.as_bytes()).unwrap(),
-        ),
-        body: Body::Bytes(b"content"[..].into()),
-        content_type: "text/plain".to_owned(),
-        hash: blake3::hash(b"content"),
-        decoded: None,
-        metadata: Vec::new(),
-    }
+    objects::put(name, b"content")
 }
 
 /// The service's clock is an hour ahead: what it says is gone by from then on.

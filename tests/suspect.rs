@@ -388,6 +388,38 @@ fn a_change_that_the_journal_lost_is_suspect() {
     assert_eq!(after, before);
 }
 
+/// The journal has the new name, and the disk has forgotten it: under the old one lies half a file, and at the remote
+/// the whole one.
+#[test]
+fn a_name_from_before_the_crash_does_not_replace_what_was_delivered_there() {
+    let Some(rig) = delivered() else { return };
+    let before = contents(&rig.remote().join("original"));
+    rig.mount();
+    fs::rename(rig.pictures().join("same"), rig.pictures().join("renamed")).unwrap();
+    rig.delivered_all();
+    go_down(&rig);
+    fs::rename(rig.pictures().join("renamed"), rig.pictures().join("same")).unwrap();
+    behind_the_back(&rig.pictures().join("same"), |path| set_len(path, 100));
+    rig.mount();
+    at_rest(&rig);
+    assert_eq!(suspects(&rig), ["renamed", "same"]);
+    let after = contents(&rig.remote().join("original"));
+    assert_eq!(after["same"], before["same"]);
+    assert_eq!(after["renamed"], before["same"]);
+}
+
+#[test]
+fn nothing_but_zeros_is_suspect_whatever_its_size_and_time() {
+    let Some(rig) = delivered() else { return };
+    let before = contents(&rig.remote().join("original"));
+    make_hollow(&rig.pictures().join("same"));
+    set_len(&rig.pictures().join("same"), 30_000);
+    rig.mount();
+    at_rest(&rig);
+    assert_eq!(suspects(&rig), ["same"]);
+    assert_eq!(contents(&rig.remote().join("original")), before);
+}
+
 #[test]
 fn what_a_restore_left_when_it_died_is_taken_away() {
     let Some(rig) = Rig::new() else { return };

@@ -85,11 +85,25 @@ impl Given {
         let mount = found.mount.as_ref().map(|mount| mount.name.clone());
         let (path, given) = (file.path().to_owned(), self.settings.clone());
         let before = file.written(mount.as_deref())?;
+        let Settings {
+            folder_workers,
+            file_workers,
+            sequential,
+            ..
+        } = found.settings;
         let read = move || {
             let file = ConfigFile::read(&path)?;
-            let limits = limits(&given.clone().over(file.settings(mount.as_deref())?))?;
-            let others = differing(&before, &file.written(mount.as_deref())?);
-            Ok(daemon::Read { limits, others })
+            let settings = Settings {
+                // The number of workers follows from these too, but they are the next mount's.
+                folder_workers,
+                file_workers,
+                sequential,
+                ..given.clone().over(file.settings(mount.as_deref())?)
+            };
+            Ok(daemon::NewLimits {
+                limits: limits(&settings)?,
+                others: differing(&before, &file.written(mount.as_deref())?),
+            })
         };
         Ok(Box::new(move || {
             read().map_err(|error: ConfigError| error.to_string())

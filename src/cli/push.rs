@@ -231,7 +231,7 @@ fn by_ourselves(args: &PushArgs, settings: MountSettings, tree: Tree) -> Result<
     if args.json {
         say_json(&Summary::new(&tally, &outcome.snapshot, complete, took));
     } else if !args.quiet {
-        say(&summary(&tally, args.scan_only, took));
+        say(&summary(&tally, args.scan_only, complete, took));
     }
     if outcome.interrupted {
         complain("told to stop; the next push or mount goes on");
@@ -380,7 +380,7 @@ pub fn say_json(value: &impl Serialize) {
 }
 
 /// `uploaded 12 files (3.0 MB) in 4 s, 700 kB/s; 3 files (1.0 MB) were there already`
-fn summary(tally: &Tally, scan_only: bool, took: Duration) -> String {
+fn summary(tally: &Tally, scan_only: bool, complete: bool, took: Duration) -> String {
     let amount =
         |files: u64, bytes: u64| format!("{} ({})", counted(files, "file"), DecimalBytes(bytes));
     let time = duration(took.as_millis() as u64);
@@ -389,7 +389,8 @@ fn summary(tally: &Tally, scan_only: bool, took: Duration) -> String {
             "queued {} in {time}; the next push or mount delivers them",
             amount(tally.queued_files, tally.queued_bytes)
         ),
-        false if tally.uploaded_files == 0 => format!("nothing to upload, in {time}"),
+        false if tally.uploaded_files == 0 && complete => format!("nothing to upload, in {time}"),
+        false if tally.uploaded_files == 0 => format!("nothing was uploaded, in {time}"),
         false => {
             let rate = tally.uploaded_bytes as f64 / took.as_secs_f64().max(0.001);
             format!(

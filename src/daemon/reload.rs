@@ -5,11 +5,11 @@ use crate::delivery::{Limiter, Limits};
 use indicatif::DecimalBytes;
 
 /// Reads the configuration file again; an error is one sentence.
-pub type Reread = Box<dyn Fn() -> Result<Read, String> + Send + Sync>;
+pub type Reread = Box<dyn Fn() -> Result<NewLimits, String> + Send + Sync>;
 
 /// What stands there now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Read {
+pub struct NewLimits {
     pub limits: Limits,
     /// Other keys whose values have changed since the mount began.
     pub others: Vec<String>,

@@ -108,7 +108,10 @@ impl View {
             .prepare_cached("SELECT path, hash FROM stray WHERE file_id = ? ORDER BY id DESC")?;
         let objects = statement.query_map([id.0], |row| {
             let hash = row.get::<_, Option<_>>(1)?;
-            Ok((row.get::<_, Vec<u8>>(0)?, hash.map(blake3::Hash::from_bytes)))
+            Ok((
+                row.get::<_, Vec<u8>>(0)?,
+                hash.map(blake3::Hash::from_bytes),
+            ))
         })?;
         let mut former = Vec::new();
         for object in objects {

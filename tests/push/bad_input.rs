@@ -139,6 +139,10 @@ fn a_key_that_is_too_long_fails_at_once_and_says_so() {
         (&summary["failed_files"], &summary["uploaded_files"]),
         (&1.into(), &1.into())
     );
+    let again = push.run("pictures", &[]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    let said = String::from_utf8(again.stdout).unwrap();
+    assert_says(&said, &["nothing was uploaded"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A journal by itself, and short words for what is asked of it.
 #![allow(dead_code)] // each test file uses a part of it
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outboxfs::derive::thumbnail::ThumbnailState;
@@ -35,22 +35,34 @@ impl Fixture {
 
     pub fn options(&self) -> Options {
         Options {
-            path: self.dir.path().join("state/journal.db"),
-            directory: PathBuf::from("/srv/rig"),
-            device: 1,
-            inode: 2,
             settle: self.settle,
-            has_rows: true,
             sync_deletes: self.sync_deletes,
             priority: Globs::new(&self.priority).unwrap(),
-            thumbnails: Vec::new(),
             batches: self.batches,
             remote: self.remote.clone(),
+            ..options(&self.dir.path().join("state/journal.db"))
         }
     }
 
     pub fn open(&self) -> Journal {
         Journal::open(self.options()).unwrap()
+    }
+}
+
+/// Of a directory with rows in which nothing waits.
+pub fn options(journal: &Path) -> Options {
+    Options {
+        path: journal.to_owned(),
+        directory: PathBuf::from("/srv/rig"),
+        device: 1,
+        inode: 2,
+        settle: Duration::ZERO,
+        has_rows: true,
+        sync_deletes: false,
+        priority: Globs::default(),
+        thumbnails: Vec::new(),
+        batches: BatchLimits::default(),
+        remote: None,
     }
 }
 

@@ -135,7 +135,11 @@ mod in_process {
     impl S3Access for OnlyItsBucket {
         async fn check(&self, context: &mut S3AccessContext<'_>) -> s3s::S3Result<()> {
             if context.credentials().is_none() {
-                return Err(s3s::s3_error!(AccessDenied, "signature required"));
+                let (method, uri) = (context.method(), context.uri());
+                return Err(s3s::s3_error!(
+                    AccessDenied,
+                    "signature required: {method} {uri}"
+                ));
             }
             match context.s3_path() {
                 S3Path::Object { bucket, .. } | S3Path::Bucket { bucket }

@@ -1,14 +1,16 @@
 //! Any answer of a service that says it is one: success, or an error in one sentence without secrets.
 #![no_main]
 
+#[path = "../../support/objects.rs"]
+mod objects;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use outboxfs::path::RelPath;
-use outboxfs::remote::{Artifact, Body, Environment, Key, Put, Remote, open_with};
+use outboxfs::remote::{Environment, Remote, open_with};
 use tokio::runtime::Runtime;
 
 const SECRET: &str = "hunter2";
@@ -70,17 +72,9 @@ static SERVICES: LazyLock<Services> = LazyLock::new(|| {
 });
 
 async fn ask(remote: &dyn Remote) {
-    let key = Key::new(Artifact::Original, &RelPath::parse(b"a").expect("a path"));
-    let put = Put {
-        key: key.clone(),
-        body: Body::Bytes("content".into()),
-        content_type: "text/plain".into(),
-        hash: blake3::hash(b"content"),
-        decoded: None,
-        metadata: Vec::new(),
-    };
+    let key = objects::key("a");
     let said = [
-        remote.put(put).await.err(),
+        remote.put(objects::put("a", b"content")).await.err(),
         remote.head(&key).await.err(),
         remote.get(&key, &mut Vec::new()).await.err(),
         remote.delete(&key).await.err(),

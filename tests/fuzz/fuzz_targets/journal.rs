@@ -2,14 +2,15 @@
 //! is opened works.
 #![no_main]
 
+#[path = "../../support/journal.rs"]
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use outboxfs::glob::Globs;
-use outboxfs::journal::{BatchLimits, Change, FileStat, Journal, JournalError, Options, View};
+use outboxfs::journal::{Change, Journal, JournalError, Options, View};
 use outboxfs::path::RelPath;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -36,22 +37,6 @@ static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     fs::read(file).expect("it is there")
 });
 
-fn options(path: PathBuf) -> Options {
-    Options {
-        path,
-        directory: "/srv/rig".into(),
-        device: 1,
-        inode: 2,
-        settle: Duration::ZERO,
-        has_rows: true,
-        sync_deletes: true,
-        priority: Globs::default(),
-        thumbnails: Vec::new(),
-        batches: BatchLimits::default(),
-        remote: None,
-    }
-}
-
 fn look(file: &Path) -> Result<(), JournalError> {
     let view = View::open(file)?;
     view.meta()?;
@@ -72,15 +57,13 @@ fuzz_target!(|damage: Vec<Damage>| {
     let file = folder.path().join("journal.db");
     fs::write(&file, bytes).expect("there is room");
     let _ = look(&file);
-    match Journal::open(options(file.clone())) {
+    let options = Options {
+        sync_deletes: true,
+        ..support::options(&file)
+    };
+    match Journal::open(options) {
         Ok(journal) => {
-            let path = RelPath::parse(b"new/file").expect("it is a path");
-            let stat = FileStat {
-                size: 1,
-                mtime_ns: 1,
-                inode: 9,
-                links: 1,
-            };
+            let (path, stat) = (support::path("new/file"), support::stat(1, 9));
             // What is met later may make calls fail; it does not end anything.
             let _ = journal.record_and_wait(Change::Written { path, stat });
             let _ = journal.retry(&RelPath::root());
