@@ -67,6 +67,16 @@ fn the_file_beside_the_directory_goes_before_the_users() {
 }
 
 #[test]
+fn a_misspelt_variable_is_told_with_what_was_meant() {
+    let mut world = World::new();
+    world.variables = vec![("OUTBOXFS_WORKER", "3".to_owned())];
+    let output = world.outboxfs().args(["config", "show"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_says(&said, &["OUTBOXFS_WORKER means", "OUTBOXFS_WORKERS was"]);
+}
+
+#[test]
 fn each_value_is_told_with_where_it_comes_from_and_secrets_are_not_told() {
     let mut world = World::new();
     let config = world.path("o.toml");

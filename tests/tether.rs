@@ -46,7 +46,7 @@ fn pictures_of_a_camera_are_delivered_and_the_mount_goes_with_the_camera() {
             "OUTBOXFS_REMOTE",
             format!("file://{}", rig.remote().display()),
         )
-        .env("OUTBOXFS_TETHER", "--get-all-files")
+        .env("TETHER_ACTION", "--get-all-files")
         .env("PATH", path);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -31,6 +31,7 @@ mod status;
 mod tree;
 mod unmount;
 mod usage;
+mod variables;
 mod verify;
 mod watch;
 
@@ -124,6 +125,9 @@ pub fn run() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return usage::report(error),
     };
+    if !matches!(cli.command, Command::Prepare(_) | Command::Decode(_)) {
+        variables::warn_of_unknown(&command());
+    }
     let result = match cli.command {
         Command::Mount(args) => mount::run(*args),
         Command::Unmount(args) => unmount::run(args),
