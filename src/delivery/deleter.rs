@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Context;
-use crate::journal::{Deletion, DeletionOutcome, StrayId, now_ms};
+use crate::journal::{Deletion, Outcome, StrayId, now_ms};
 use crate::remote::{Artifact, Key, RemoteError, RemoteErrorKind};
 
 /// Paths of one batch: with a thumbnail each a thousand keys, as many as S3 deletes with one request.
@@ -61,13 +61,13 @@ async fn one_batch(context: Arc<Context>, deletions: Vec<Deletion>) {
     context.insist("deletions", record).await;
 }
 
-async fn delete(context: &Context, deletions: &[Deletion]) -> Vec<(StrayId, DeletionOutcome)> {
+async fn delete(context: &Context, deletions: &[Deletion]) -> Vec<(StrayId, Outcome)> {
     let mut outcomes = Vec::with_capacity(deletions.len());
     let (mut ours, mut entered, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     for deletion in deletions {
         let Some(guard) = context.busy.enter(&deletion.path) else {
             let due = now_ms() + BUSY;
-            outcomes.push((deletion.id, DeletionOutcome::Released { due }));
+            outcomes.push((deletion.id, Outcome::Released { due }));
             continue;
         };
         entered.push(guard);
@@ -88,7 +88,7 @@ async fn delete(context: &Context, deletions: &[Deletion]) -> Vec<(StrayId, Dele
                 if let Some(observer) = &context.options.observer {
                     observer.deleted(&deletion.path);
                 }
-                DeletionOutcome::Deleted
+                Outcome::Done
             }
             Err(error) if error.kind == RemoteErrorKind::Permanent => {
                 if everything.is_none() {
@@ -109,21 +109,21 @@ fn refused(
     deletion: &Deletion,
     error: RemoteError,
     everything: Option<&Result<(), RemoteError>>,
-) -> DeletionOutcome {
+) -> Outcome {
     if let Some(Err(everything)) = everything {
         context.remote_is_away(everything);
-        return DeletionOutcome::Released { due: now_ms() };
+        return Outcome::Released { due: now_ms() };
     }
     tracing::warn!(path = %deletion.path, %error, "not deleted at the remote");
-    DeletionOutcome::Failed {
+    Outcome::Failed {
         error: error.message,
     }
 }
 
-fn failed(context: &Context, deletion: &Deletion, error: &RemoteError) -> DeletionOutcome {
+fn failed(context: &Context, deletion: &Deletion, error: &RemoteError) -> Outcome {
     if error.kind == RemoteErrorKind::Unreachable {
         context.remote_is_away(error);
-        return DeletionOutcome::Released { due: now_ms() };
+        return Outcome::Released { due: now_ms() };
     }
     if error.throttled {
         context.slow_down(error.retry_after);
@@ -131,9 +131,9 @@ fn failed(context: &Context, deletion: &Deletion, error: &RemoteError) -> Deleti
     let wait = error.retry_after.unwrap_or_default();
     let error = error.message.clone();
     if deletion.attempts >= context.options.max_retries {
-        return DeletionOutcome::Failed { error };
+        return Outcome::Failed { error };
     }
     let wait = wait.max(context.options.backoff.delay(deletion.attempts));
     let due = now_ms() + wait.as_millis() as i64;
-    DeletionOutcome::Retry { error, due }
+    Outcome::Retry { error, due }
 }

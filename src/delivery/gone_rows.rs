@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::row_writer::outcome_of;
-use crate::journal::{GoneRow, RowClaim, RowOutcome};
+use crate::journal::{GoneRow, Outcome, RowClaim};
 use crate::path::RelPath;
 use crate::remote::path_text;
 use crate::rows::{Removed, RowError, RowSink};
@@ -39,7 +39,7 @@ pub(super) async fn remove_empty(
     context: &Context,
     sink: &dyn RowSink,
     claims: Vec<RowClaim>,
-) -> Vec<(RowClaim, RowOutcome)> {
+) -> Vec<(RowClaim, Outcome)> {
     if claims.is_empty() {
         return Vec::new();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Context;
 use super::gone_rows;
 use super::row_builder::{Batch, Builder, Built};
-use crate::journal::{RowClaim, RowOutcome, now_ms};
+use crate::journal::{Outcome, RowClaim, now_ms};
 use crate::path::RelPath;
 use crate::rows::{FolderRow, RowError, RowSink};
 
@@ -60,11 +60,11 @@ async fn write(context: &Context, sink: &dyn RowSink, batch: Batch) {
                 of_rows.push(claim);
             }
             Built::Nothing if context.options.sync_deletes => empty.push(claim),
-            Built::Nothing => outcomes.push((claim, RowOutcome::Written)),
-            Built::Refused(error) => outcomes.push((claim, RowOutcome::Failed { error })),
+            Built::Nothing => outcomes.push((claim, Outcome::Done)),
+            Built::Refused(error) => outcomes.push((claim, Outcome::Failed { error })),
             Built::Later => outcomes.push((
                 claim,
-                RowOutcome::Released {
+                Outcome::Released {
                     due: now_ms() + CHANGED,
                 },
             )),
@@ -88,7 +88,7 @@ async fn upsert(
     sink: &dyn RowSink,
     rows: Vec<FolderRow>,
     claims: Vec<RowClaim>,
-) -> Vec<(RowClaim, RowOutcome)> {
+) -> Vec<(RowClaim, Outcome)> {
     if rows.is_empty() {
         return Vec::new();
     }
@@ -99,7 +99,7 @@ async fn upsert(
             tracing::info!(rows = rows.len(), "rows written");
             claims
                 .into_iter()
-                .map(|claim| (claim, RowOutcome::Written))
+                .map(|claim| (claim, Outcome::Done))
                 .collect()
         }
         Err(error) if error.permanent && rows.len() > 1 => {
@@ -124,7 +124,7 @@ async fn upsert(
     }
 }
 
-fn outcome(context: &Context, claim: &RowClaim, result: Result<(), RowError>) -> RowOutcome {
+fn outcome(context: &Context, claim: &RowClaim, result: Result<(), RowError>) -> Outcome {
     outcome_of(context, &claim.path, claim.attempts, result)
 }
 
@@ -134,20 +134,20 @@ pub(super) fn outcome_of(
     folder: &RelPath,
     attempts: u32,
     result: Result<(), RowError>,
-) -> RowOutcome {
+) -> Outcome {
     let Err(error) = result else {
-        return RowOutcome::Written;
+        return Outcome::Done;
     };
     if error.permanent {
         tracing::warn!(folder = %folder, %error, "row not written");
-        return RowOutcome::Failed {
+        return Outcome::Failed {
             error: error.message,
         };
     }
     // A sink that is away delays its rows, however long: no number of attempts is too many.
     context.progress.set_rows_error(Some(error.message.clone()));
     let due = now_ms() + context.options.backoff.delay(attempts).as_millis() as i64;
-    RowOutcome::Retry {
+    Outcome::Retry {
         error: error.message,
         due,
     }
@@ -157,8 +157,8 @@ pub(super) fn all_retry(
     context: &Context,
     claims: Vec<RowClaim>,
     error: &str,
-) -> Vec<(RowClaim, RowOutcome)> {
-    let retry = |claim: &RowClaim| RowOutcome::Retry {
+) -> Vec<(RowClaim, Outcome)> {
+    let retry = |claim: &RowClaim| Outcome::Retry {
         error: format!("the row of {} could not be made: {error}", claim.path),
         due: now_ms() + context.options.backoff.delay(claim.attempts).as_millis() as i64,
     };

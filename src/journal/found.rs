@@ -225,22 +225,12 @@ impl Store {
         })
     }
 
-    /// A file that the journal knows is not there. Never delivered: then it is just gone.
+    /// A file is not there.
     fn missing(&mut self, path: &RelPath) -> Result<(), JournalError> {
-        let Some(id) = self.file_id(path)? else {
-            return Ok(());
-        };
-        let delivered: i64 = self
-            .conn
-            .prepare_cached("SELECT delivered FROM file WHERE id = ?")?
-            .query_row([id], |row| row.get(0))?;
-        if delivered == 0 {
-            return self.drop_file(id);
+        match self.file_id(path)? {
+            Some(id) => self.gone(id),
+            None => Ok(()),
         }
-        self.suspect(
-            id,
-            "the local file is gone, and nobody removed it through the mount; the copy at the remote is kept",
-        )
     }
 }
 

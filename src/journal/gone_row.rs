@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::store::Store;
-use super::{Claimed, JournalError, RowOutcome, now_ms};
+use super::{Claimed, JournalError, Outcome, now_ms};
 use crate::path::RelPath;
 
 /// A row taken for its removal.
@@ -91,17 +91,17 @@ impl Store {
 
     pub(super) fn settle_gone_rows(
         &mut self,
-        outcomes: &[(GoneRow, RowOutcome)],
+        outcomes: &[(GoneRow, Outcome)],
     ) -> Result<(), JournalError> {
         for (row, outcome) in outcomes {
             let (state, error, due, attempts) = match outcome {
-                RowOutcome::Written => {
+                Outcome::Done => {
                     self.gone_row_is_removed(row)?;
                     continue;
                 }
-                RowOutcome::Retry { error, due } => (0, Some(error), *due, 1),
-                RowOutcome::Failed { error } => (2, Some(error), 0, 1),
-                RowOutcome::Released { due } => (0, None, *due, 0),
+                Outcome::Retry { error, due } => (0, Some(error), *due, 1),
+                Outcome::Failed { error } => (2, Some(error), 0, 1),
+                Outcome::Released { due } => (0, None, *due, 0),
             };
             self.conn
                 .prepare_cached(

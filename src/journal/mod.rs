@@ -22,6 +22,7 @@ mod found;
 mod gone_row;
 mod op;
 mod other_remote;
+mod outcome;
 mod pending;
 mod proof;
 mod queue;
@@ -57,12 +58,13 @@ pub use fault::Fault;
 pub use folders::FolderCounts;
 pub use gone_row::GoneRow;
 use op::{Answer, Op};
+pub use outcome::Outcome;
 pub use pending::{Waiting, Walk};
 pub use proof::{Pending, Proved};
 pub use queue::{Delivered, Doubt, FileClaim, FileId, FileOutcome, Kind, Lane, Settlement};
-pub use rows::{FolderId, RowClaim, RowOutcome};
+pub use rows::{FolderId, RowClaim};
 pub use share::BatchLimits;
-pub use stray::{Deletion, DeletionOutcome, StrayId};
+pub use stray::{Deletion, StrayId};
 pub use suspect::Suspect;
 use tokio::sync::oneshot;
 pub use totals::Totals;
@@ -338,7 +340,7 @@ impl Journal {
     /// Records what became of claimed rows, each only for the version that was claimed.
     pub async fn settle_rows(
         &self,
-        outcomes: Vec<(RowClaim, RowOutcome)>,
+        outcomes: Vec<(RowClaim, Outcome)>,
     ) -> Result<(), JournalError> {
         self.ask(Op::SettleRows(outcomes)).await.map(drop)
     }
@@ -354,7 +356,7 @@ impl Journal {
     /// Records what became of claimed rows of folders that are gone.
     pub async fn settle_gone_rows(
         &self,
-        outcomes: Vec<(GoneRow, RowOutcome)>,
+        outcomes: Vec<(GoneRow, Outcome)>,
     ) -> Result<(), JournalError> {
         self.ask(Op::SettleGoneRows(outcomes)).await.map(drop)
     }
@@ -371,7 +373,7 @@ impl Journal {
     /// Records what became of claimed deletions.
     pub async fn settle_deletions(
         &self,
-        outcomes: Vec<(StrayId, DeletionOutcome)>,
+        outcomes: Vec<(StrayId, Outcome)>,
     ) -> Result<(), JournalError> {
         self.ask(Op::SettleDeletions(outcomes)).await.map(drop)
     }

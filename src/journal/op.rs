@@ -2,9 +2,8 @@
 
 use super::store::Store;
 use super::{
-    Change, Claimed, Crowd, Deletion, DeletionOutcome, FileClaim, FileOutcome, GoneRow,
-    JournalError, Lane, RowClaim, RowOutcome, ScannedFolder, Settlement, StrayId, Unfinished,
-    UploadId, UploadPart, upload,
+    Change, Claimed, Crowd, Deletion, FileClaim, FileOutcome, GoneRow, JournalError, Lane, Outcome,
+    RowClaim, ScannedFolder, Settlement, StrayId, Unfinished, UploadId, UploadPart, upload,
 };
 use crate::path::RelPath;
 
@@ -23,15 +22,15 @@ pub(super) enum Op {
     ClaimRows {
         limit: usize,
     },
-    SettleRows(Vec<(RowClaim, RowOutcome)>),
+    SettleRows(Vec<(RowClaim, Outcome)>),
     ClaimGoneRows {
         limit: usize,
     },
-    SettleGoneRows(Vec<(GoneRow, RowOutcome)>),
+    SettleGoneRows(Vec<(GoneRow, Outcome)>),
     ClaimDeletions {
         limit: usize,
     },
-    SettleDeletions(Vec<(StrayId, DeletionOutcome)>),
+    SettleDeletions(Vec<(StrayId, Outcome)>),
     BeginUpload(upload::Begun),
     PartStored {
         upload: UploadId,

@@ -482,7 +482,8 @@ impl Store {
         Ok(())
     }
 
-    fn gone(&mut self, id: i64) -> Result<(), JournalError> {
+    /// A file that the journal knows is not there. Never delivered: then it is just gone.
+    pub(super) fn gone(&mut self, id: i64) -> Result<(), JournalError> {
         let delivered: i64 = self
             .conn
             .prepare_cached("SELECT delivered FROM file WHERE id = ?")?

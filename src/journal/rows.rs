@@ -7,7 +7,7 @@
 use rusqlite::params;
 
 use super::store::Store;
-use super::{Claimed, JournalError, now_ms};
+use super::{Claimed, JournalError, Outcome, now_ms};
 use crate::path::RelPath;
 
 /// A folder of the journal.
@@ -22,25 +22,6 @@ pub struct RowClaim {
     pub path: RelPath,
     /// Attempts before this one.
     pub attempts: u32,
-}
-
-/// What became of a row.
-#[derive(Debug, Clone)]
-pub enum RowOutcome {
-    Written,
-    /// Failed for now; due again at this time (milliseconds since 1970-01-01 UTC).
-    Retry {
-        error: String,
-        due: i64,
-    },
-    /// Failed for good, until the folder changes.
-    Failed {
-        error: String,
-    },
-    /// Not attempted: the folder has changed, or the daemon ends.
-    Released {
-        due: i64,
-    },
 }
 
 impl Store {
@@ -101,7 +82,7 @@ impl Store {
 
     pub(super) fn settle_rows(
         &mut self,
-        outcomes: &[(RowClaim, RowOutcome)],
+        outcomes: &[(RowClaim, Outcome)],
     ) -> Result<(), JournalError> {
         for (claim, outcome) in outcomes {
             self.settle_row(claim.id.0, claim.version, outcome)?;
@@ -109,14 +90,9 @@ impl Store {
         Ok(())
     }
 
-    fn settle_row(
-        &mut self,
-        id: i64,
-        version: i64,
-        outcome: &RowOutcome,
-    ) -> Result<(), JournalError> {
+    fn settle_row(&mut self, id: i64, version: i64, outcome: &Outcome) -> Result<(), JournalError> {
         match outcome {
-            RowOutcome::Written => {
+            Outcome::Done => {
                 self.conn
                     .prepare_cached(
                         "UPDATE folder SET row_delivered = ?2, row_attempts = 0, row_error = NULL,
@@ -126,9 +102,9 @@ impl Store {
                     .execute(params![id, version])?;
                 self.row_is_written(id)
             }
-            RowOutcome::Retry { error, due } => self.trouble_row(id, version, 1, error, *due),
-            RowOutcome::Failed { error } => self.trouble_row(id, version, 2, error, 0),
-            RowOutcome::Released { due } => {
+            Outcome::Retry { error, due } => self.trouble_row(id, version, 1, error, *due),
+            Outcome::Failed { error } => self.trouble_row(id, version, 2, error, 0),
+            Outcome::Released { due } => {
                 self.conn
                     .prepare_cached(
                         "UPDATE folder SET row_state = 1 WHERE id = ? AND row_state = 3",

@@ -7,7 +7,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::store::Store;
-use super::{Claimed, JournalError, now_ms};
+use super::{Claimed, JournalError, Outcome, now_ms};
 use crate::path::RelPath;
 
 /// An entry of `stray`.
@@ -23,25 +23,6 @@ pub struct Deletion {
     pub thumbnail: bool,
     /// Attempts before this one.
     pub attempts: u32,
-}
-
-/// What became of a deletion.
-#[derive(Debug, Clone)]
-pub enum DeletionOutcome {
-    Deleted,
-    /// Failed for now; due again at this time (milliseconds since 1970-01-01 UTC).
-    Retry {
-        error: String,
-        due: i64,
-    },
-    /// Failed for good, until somebody asks for it.
-    Failed {
-        error: String,
-    },
-    /// Not attempted.
-    Released {
-        due: i64,
-    },
 }
 
 impl Store {
@@ -241,24 +222,24 @@ impl Store {
     /// One that was taken over meanwhile is not there any more, and nothing happens.
     pub(super) fn settle_deletions(
         &mut self,
-        outcomes: &[(StrayId, DeletionOutcome)],
+        outcomes: &[(StrayId, Outcome)],
     ) -> Result<(), JournalError> {
         for (StrayId(id), outcome) in outcomes {
             let (state, error, due) = match outcome {
-                DeletionOutcome::Deleted => {
+                Outcome::Done => {
                     self.conn
                         .prepare_cached("DELETE FROM stray WHERE id = ? AND state = 1")?
                         .execute([id])?;
                     continue;
                 }
-                DeletionOutcome::Released { due } => {
+                Outcome::Released { due } => {
                     self.conn
                         .prepare_cached("UPDATE stray SET state = 0, due_at = ?2 WHERE id = ?1")?
                         .execute(params![id, due])?;
                     continue;
                 }
-                DeletionOutcome::Retry { error, due } => (0, error, *due),
-                DeletionOutcome::Failed { error } => (2, error, 0),
+                Outcome::Retry { error, due } => (0, error, *due),
+                Outcome::Failed { error } => (2, error, 0),
             };
             self.conn
                 .prepare_cached(

@@ -1,6 +1,6 @@
 //! What was deleted here is deleted at the remote, if that is wanted.
 
-use outboxfs::journal::{Change, Deletion, DeletionOutcome, Entry, Journal, Kind, RowOutcome};
+use outboxfs::journal::{Change, Deletion, Entry, Journal, Kind, Outcome};
 
 use crate::support::*;
 
@@ -16,7 +16,7 @@ async fn deletions(journal: &Journal) -> Vec<Deletion> {
 
 async fn rows_written(journal: &Journal) {
     let rows = journal.claim_rows(9).await.unwrap().claims.into_iter();
-    let rows = rows.map(|row| (row, RowOutcome::Written)).collect();
+    let rows = rows.map(|row| (row, Outcome::Done)).collect();
     journal.settle_rows(rows).await.unwrap();
 }
 
@@ -43,7 +43,7 @@ async fn an_object_is_deleted_after_the_row_that_shows_it() {
     assert!(deletions(&journal).await.is_empty());
     let gone = journal.claim_gone_rows(9).await.unwrap().claims;
     assert_eq!(gone[0].path, path("rig/in"));
-    let gone = gone.into_iter().map(|row| (row, RowOutcome::Written));
+    let gone = gone.into_iter().map(|row| (row, Outcome::Done));
     journal.settle_gone_rows(gone.collect()).await.unwrap();
     assert_eq!(deletions(&journal).await[0].path, path("rig/in/c"));
 }
@@ -72,7 +72,7 @@ async fn a_renamed_file_is_deleted_under_its_old_path_after_its_delivery() {
     let deletions = deletions(&journal).await;
     assert_eq!(deletions[0].path, path("a"));
     assert_eq!(view.totals().unwrap().queued_deletions, 1);
-    let done = vec![(deletions[0].id, DeletionOutcome::Deleted)];
+    let done = vec![(deletions[0].id, Outcome::Done)];
     journal.settle_deletions(done).await.unwrap();
     assert_eq!(view.totals().unwrap().queued_deletions, 0);
 }
@@ -88,7 +88,7 @@ async fn whoever_comes_to_a_path_takes_its_object_over() {
     assert_eq!(claimed.len(), 1);
     written(&journal, "a", 1);
     // The old deletion ends, and that of the new file never begins.
-    let done = vec![(claimed[0].id, DeletionOutcome::Released { due: 0 })];
+    let done = vec![(claimed[0].id, Outcome::Released { due: 0 })];
     journal.settle_deletions(done).await.unwrap();
     assert!(deletions(&journal).await.is_empty());
     // What was never delivered may yet have taken over something that was.

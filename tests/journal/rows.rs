@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outboxfs::journal::{Change, Entry, FileOutcome, Kind, RowOutcome};
+use outboxfs::journal::{Change, Entry, FileOutcome, Kind, Outcome};
 
 use crate::settlement;
 use crate::support::*;
@@ -91,7 +91,7 @@ async fn a_row_waits_until_all_files_of_its_folder_are_delivered() {
     let rows = journal.claim_rows(9).await.unwrap().claims;
     assert_eq!(rows[0].path.to_string(), "rig");
     journal
-        .settle_rows(vec![(rows[0].clone(), RowOutcome::Written)])
+        .settle_rows(vec![(rows[0].clone(), Outcome::Done)])
         .await
         .unwrap();
     assert!(journal.view().unwrap().totals().unwrap().is_drained());
@@ -107,7 +107,7 @@ async fn a_row_written_for_an_older_version_is_written_again() {
     written(&journal, "rig/photo.jpg", 2);
     deliver_all(&journal, Kind::Picture).await;
     journal
-        .settle_rows(vec![(row.clone(), RowOutcome::Written)])
+        .settle_rows(vec![(row.clone(), Outcome::Done)])
         .await
         .unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;

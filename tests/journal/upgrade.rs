@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use outboxfs::journal::{FileOutcome, Journal, Kind, RowOutcome};
+use outboxfs::journal::{FileOutcome, Journal, Kind, Outcome};
 use rusqlite::Connection;
 
 use crate::settlement;
@@ -38,7 +38,7 @@ async fn fill(journal: &Journal) {
         deliver_all(journal, kind).await;
     }
     let rows = journal.claim_rows(9).await.unwrap().claims.into_iter();
-    let rows = rows.map(|row| (row, RowOutcome::Written)).collect();
+    let rows = rows.map(|row| (row, Outcome::Done)).collect();
     journal.settle_rows(rows).await.unwrap();
     for (name, is_suspect) in [("rig/broken.jpg", false), ("rig/1.jpg", true)] {
         written(journal, name, 2);
