@@ -179,7 +179,7 @@ fn a_machine_without_fuse_says_what_to_load() {
     unshare
         .arg(env!("CARGO_BIN_EXE_outboxfs"))
         .current_dir(world.root.path());
-    unshare
+    world::without_settings(&mut unshare)
         .env("XDG_STATE_HOME", world.path("state"))
         .env("XDG_DATA_HOME", world.path("data"));
     let output = unshare.output().unwrap();

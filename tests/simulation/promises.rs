@@ -29,6 +29,8 @@ struct Recorded {
     is_delivered: bool,
     /// As in `work`.
     state: Option<i64>,
+    /// It was closed or renamed, and the tables do not show it yet.
+    is_outdated: bool,
 }
 
 /// Work, by file: its state, when it is due, and whether it goes first.
@@ -57,7 +59,9 @@ fn recorded(conn: &Connection) -> Vec<Recorded> {
                  SELECT folder.id, place.path || CAST(folder.name AS TEXT) || '/'
                  FROM folder JOIN place ON folder.parent_id = place.id)
              SELECT place.path || CAST(file.name AS TEXT), file.size, mtime_ns, inode, hash,
-                 delivered = version, work.state
+                 delivered = version, work.state,
+                 EXISTS (SELECT 1 FROM arrival WHERE place.path || CAST(file.name AS TEXT)
+                     IN (CAST(arrival.path AS TEXT), CAST(renamed_from AS TEXT)))
              FROM file JOIN place ON place.id = file.folder_id LEFT JOIN work ON work.file_id = file.id",
         )
         .unwrap();
@@ -72,6 +76,7 @@ fn recorded(conn: &Connection) -> Vec<Recorded> {
                 .map(blake3::Hash::from_bytes),
             is_delivered: row.get(5)?,
             state: row.get(6)?,
+            is_outdated: row.get(7)?,
         })
     });
     files.unwrap().map(Result::unwrap).collect()
@@ -93,7 +98,11 @@ impl Promises {
         self.queue.clear();
         let conn = open(journal);
         let recorded = recorded(&conn);
+        let unheard = std::mem::take(&mut tree.unheard);
         for (name, id) in tree.names() {
+            if unheard.contains(&name) {
+                continue;
+            }
             let node = tree.node(id);
             let Some(closed) = node.closed.filter(|_| node.unanswered == 0) else {
                 continue;
@@ -143,7 +152,7 @@ impl Promises {
             };
             if Some(hash) == object {
                 self.forgotten.remove(&key);
-                if file.is_delivered && file.state.is_none() {
+                if file.is_delivered && file.state.is_none() && !file.is_outdated {
                     state.settled.insert(key, hash);
                 }
             } else if !self.forgotten.contains(&key) {
@@ -274,7 +283,9 @@ impl Promises {
             for (key, object) in &state.objects {
                 let name = key.strip_prefix("original/").unwrap_or(key);
                 let is_there = delivered.contains_key(name) || suspects.contains(name);
-                if !is_there && !kept.contains(object.hash.as_bytes()) {
+                // Of a folder with something suspect the row stays as it is, and what it shows.
+                let is_shown = suspect_in(parent(name));
+                if !is_there && !is_shown && !kept.contains(object.hash.as_bytes()) {
                     self.story.broken(format!("{key} was not deleted"));
                 }
             }

@@ -48,6 +48,8 @@ pub struct Tree {
     pub needs_scan: bool,
     /// Under these names the journal may know other files.
     pub misnamed: BTreeSet<String>,
+    /// Names of files whose last close could not be journaled; it may not know them.
+    pub unheard: BTreeSet<String>,
     /// Where a file was put over one that is damaged or may be taken for it, and the journal has not answered yet.
     pub replaced: BTreeSet<String>,
     nodes: BTreeMap<u64, Node>,
@@ -67,6 +69,7 @@ impl Tree {
             was_always_known: true,
             needs_scan: false,
             misnamed: BTreeSet::new(),
+            unheard: BTreeSet::new(),
             replaced: BTreeSet::new(),
             nodes: BTreeMap::new(),
             names: BTreeMap::new(),

@@ -224,6 +224,11 @@ impl Users {
         }
         // What was refused is the writer's error; the journal knows nothing of it, and may take it for damage.
         node.is_doubtful = !went_well;
+        let names = node.names.clone();
+        match went_well {
+            true => drop(tree.unheard.remove(&name)),
+            false => tree.unheard.extend(names),
+        }
         went_well
     }
 

@@ -28,12 +28,7 @@ impl World {
 
     pub fn outboxfs(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outboxfs"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("OUTBOXFS_") {
-                command.env_remove(name);
-            }
-        }
-        command
+        without_settings(&mut command)
             .current_dir(self.root.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_DATA_HOME", self.path("data"))
@@ -83,4 +78,14 @@ pub fn assert_says(line: &str, parts: &[&str]) {
     for part in parts {
         assert!(line.contains(part), "'{part}' is not said: {line}");
     }
+}
+
+/// Whoever runs the tests may have some.
+pub fn without_settings(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OUTBOXFS_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
