@@ -85,13 +85,15 @@ fn what_does_not_arrive_in_time_is_counted_and_resumed() {
     fs::write(rig.pictures().join("a"), "1234").unwrap();
     fs::write(rig.pictures().join("b"), "5678").unwrap();
 
-    let line = error_line(&rig.run(&["unmount", "pictures", "--timeout", "500ms"]), 1);
+    let output = rig.run(&["unmount", "pictures", "--timeout", "500ms"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_says(
-        &line,
+        &String::from_utf8(output.stderr).unwrap(),
         &[
             "left: 2 files (8 B) to deliver",
             "the next mount or push of",
             "goes on with it",
+            "127.0.0.1:1 cannot be reached",
         ],
     );
     assert!(!rig.is_mounted());

@@ -87,8 +87,8 @@ fn unmount(path: &Path, timeout: Option<Duration>) -> Result<ExitCode, Error> {
         .map_err(|error| Error::Failed(format!("cannot change to /: {error}")))?;
     detach_mount(&mountpoint, &before)?;
     let deadline = timeout.map(|timeout| started + timeout);
-    follow(&daemon, &before, deadline)?;
-    report(&mountpoint, &before)
+    let stopped = follow(&daemon, &before, deadline)?;
+    report(&mountpoint, &before, stopped.as_ref())
 }
 
 /// The canonical mount point, if it is one of ours.
@@ -222,9 +222,15 @@ fn fusermount(mountpoint: &Path) -> Result<(), Unmount> {
 
 /// Waits for the daemon's end. At the deadline it is told to stop, and gets a little time to. Ctrl-C ends
 /// the waiting only, and says so.
-fn follow(daemon: &OwnedFd, before: &Snapshot, deadline: Option<Instant>) -> Result<(), Error> {
+/// Returns what the daemon said of itself when it was told to stop, if it was.
+fn follow(
+    daemon: &OwnedFd,
+    before: &Snapshot,
+    deadline: Option<Instant>,
+) -> Result<Option<Snapshot>, Error> {
     let progress = Progress::start(before);
     let mut told = false;
+    let mut stopped = None;
     let mut deadline = deadline;
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, interrupted.clone())
@@ -246,6 +252,7 @@ fn follow(daemon: &OwnedFd, before: &Snapshot, deadline: Option<Instant>) -> Res
                      delivering"
                 )));
             }
+            stopped = control::status(Path::new(&before.journal));
             // It may have ended by itself this moment.
             let _ = pidfd_send_signal(daemon, Signal::TERM);
             told = true;
@@ -253,7 +260,7 @@ fn follow(daemon: &OwnedFd, before: &Snapshot, deadline: Option<Instant>) -> Res
         }
         let wait = deadline.map_or(LOOK_EVERY, |at| (at - now).min(LOOK_EVERY));
         if has_ended(daemon, wait)? {
-            return Ok(());
+            return Ok(stopped);
         }
         progress.look();
     }
@@ -320,6 +327,9 @@ impl Progress {
         if let Some(left) = now.time_left {
             message += &format!(", {} left", duration(left));
         }
+        if let Some(error) = now.remote_error.or(now.rows_error) {
+            message += &format!("; {error}");
+        }
         self.bar.set_message(message);
     }
 }
@@ -337,7 +347,11 @@ fn weight(snapshot: &Snapshot) -> u64 {
 }
 
 /// What the journal says now that the daemon has ended.
-fn report(mountpoint: &Path, before: &Snapshot) -> Result<ExitCode, Error> {
+fn report(
+    mountpoint: &Path,
+    before: &Snapshot,
+    stopped: Option<&Snapshot>,
+) -> Result<ExitCode, Error> {
     let shown = mountpoint.display();
     let mut after = Snapshot {
         directory: before.directory.clone(),
@@ -359,6 +373,10 @@ fn report(mountpoint: &Path, before: &Snapshot) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     };
     complain(&format!("{shown} is unmounted; {left}"));
+    let errors = stopped.map(|stopped| [&stopped.remote_error, &stopped.rows_error]);
+    for error in errors.into_iter().flatten().flatten() {
+        complain(error);
+    }
     for failure in after.last_errors.iter().take(ERRORS_SHOWN) {
         let (path, artifact) = (&failure.path, &failure.artifact);
         complain(&format!(
