@@ -5,6 +5,8 @@
 mod cloudinary;
 #[path = "support/double.rs"]
 mod double;
+#[path = "support/each_fault.rs"]
+mod each_fault;
 #[path = "support/faults.rs"]
 mod faults;
 #[path = "cloudinary/line.rs"]

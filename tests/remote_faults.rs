@@ -1,6 +1,8 @@
 //! A bad line between us and a real S3 server. What is retried until it succeeds, as delivery does,
 //! arrives whole; nothing else is ever to be seen under its name.
 
+#[path = "support/each_fault.rs"]
+mod each_fault;
 #[path = "support/faults.rs"]
 mod faults;
 #[path = "support/objects.rs"]
@@ -12,9 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use each_fault::is_told_truly;
 use faults::{Fault, Proxy, is_part};
 use objects::{MIB, Noted, noise, put, store_all};
-use outboxfs::remote::{Remote, RemoteErrorKind, Unfinished};
+use outboxfs::remote::{Remote, Unfinished};
 
 /// A fifth of all requests fails in each of the ways that networks and services have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,21 +52,10 @@ async fn each_fault_alone_is_told_truly() {
     let Some(server) = s3::Server::seaweedfs() else {
         return;
     };
-    for fault in Fault::ALL {
-        let broken = AtomicUsize::new(0);
-        let first = move |_: &_| (broken.fetch_add(1, Ordering::Relaxed) == 0).then_some(fault);
-        let proxy = Proxy::start(&server.endpoint, Box::new(first));
-        let remote = open(&server, &proxy).await;
-        match remote.put(put("small", b"content")).await {
-            Ok(_) => assert_eq!(fault, Fault::Delay),
-            Err(error) => {
-                assert_eq!(error.kind, RemoteErrorKind::Transient, "{fault:?}: {error}");
-                let asked = (fault == Fault::SlowDown).then_some(Duration::from_secs(1));
-                assert_eq!(error.retry_after, asked, "{fault:?}: {error}");
-            }
-        }
-        remote.put(put("small", b"content")).await.unwrap();
-    }
+    is_told_truly(&server.endpoint, &[Fault::Delay], async |endpoint| {
+        open(&server, endpoint).await
+    })
+    .await;
 }
 
 /// Whoever completes an upload and never hears of it must not send it all again.
@@ -81,7 +73,7 @@ async fn a_completed_upload_whose_answer_is_lost_is_done() {
             (completes && lost.fetch_add(1, Ordering::Relaxed) == 0).then_some(Fault::DropAnswer)
         }),
     );
-    let remote = open(&server, &proxy).await;
+    let remote = open(&server, &proxy.endpoint).await;
     let content = noise(20 * MIB, 1);
     let proof = remote.put(put("large", &content)).await.unwrap();
     assert!(proof.etag.is_some());
@@ -101,7 +93,7 @@ async fn an_upload_that_is_given_up_before_its_name_is_known_is_aborted() {
     };
     let late = move |request: &_| begins(request).then_some(Fault::LateAnswer);
     let proxy = Proxy::start(&server.endpoint, Box::new(late));
-    let remote = open(&server, &proxy).await;
+    let remote = open(&server, &proxy.endpoint).await;
     let put = remote.put(put("large", &noise(20 * MIB, 8)));
     let given_up = tokio::time::timeout(Duration::from_millis(300), put).await;
     assert!(given_up.is_err());
@@ -162,7 +154,7 @@ async fn a_large_file_goes_on_where_it_was_broken_off() {
     let unfinished = broken_off(&server, "large", &content, 2).await;
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
-    let remote = open(&server, &proxy).await;
+    let remote = open(&server, &proxy.endpoint).await;
     let large = put("large", &content);
     let notes = Noted::default();
     let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
@@ -184,7 +176,7 @@ async fn an_upload_of_other_content_is_not_gone_on_with() {
     let content = noise(40 * MIB, 4);
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
-    let remote = open(&server, &proxy).await;
+    let remote = open(&server, &proxy.endpoint).await;
     let large = put("large", &content);
     let notes = Noted::default();
     let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
@@ -202,7 +194,7 @@ async fn an_upload_that_the_service_forgot_begins_anew() {
     let unfinished = broken_off(&server, "large", &content, 2).await;
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
-    let remote = open(&server, &proxy).await;
+    let remote = open(&server, &proxy.endpoint).await;
     remote.abandon(&unfinished.name).await.unwrap();
     assert_eq!(uploads(&server).await, 0);
     remote.abandon(&unfinished.name).await.unwrap();
@@ -222,7 +214,7 @@ async fn an_upload_that_was_completed_meanwhile_is_done() {
     };
     let parts = Arc::new(AtomicUsize::new(0));
     let proxy = counting_parts(&server, parts.clone());
-    let remote = open(&server, &proxy).await;
+    let remote = open(&server, &proxy.endpoint).await;
     let large = put("large", &noise(20 * MIB, 6));
     let notes = Noted::default();
     let first = remote.put_resumable(large.clone(), None, &notes).await;
@@ -242,7 +234,7 @@ async fn without_the_right_to_list_parts_the_notes_are_gone_by_once() {
     for forgotten in [false, true] {
         let unfinished = broken_off(&server, "large", &content, 2).await;
         if forgotten {
-            open(&server, &counting_parts(&server, Arc::default()))
+            open(&server, &counting_parts(&server, Arc::default()).endpoint)
                 .await
                 .abandon(&unfinished.name)
                 .await
@@ -261,7 +253,7 @@ async fn without_the_right_to_list_parts_the_notes_are_gone_by_once() {
                 lists.then_some(Fault::Denied)
             }),
         );
-        let remote = open(&server, &proxy).await;
+        let remote = open(&server, &proxy.endpoint).await;
         let (large, notes) = (put("large", &content), Noted::default());
         let done = remote.put_resumable(large, Some(&unfinished), &notes).await;
         if forgotten {
@@ -285,7 +277,7 @@ async fn broken_off(server: &s3::Server, name: &str, content: &[u8], parts: usiz
         (dead || counted).then_some(Fault::Reset)
     };
     let proxy = Proxy::start(&server.endpoint, Box::new(dies));
-    let remote = open(server, &proxy).await;
+    let remote = open(server, &proxy.endpoint).await;
     let notes = Noted::default();
     let large = put(name, content);
     let error = remote.put_resumable(large, None, &notes).await.unwrap_err();
@@ -317,7 +309,7 @@ fn file_count() -> usize {
 }
 
 async fn deliver_all(server: &s3::Server, proxy: &Proxy, count: usize) {
-    let remote = open(server, proxy).await;
+    let remote = open(server, &proxy.endpoint).await;
     store_all(&remote, count, |i| put(&i.to_string(), &content(i))).await;
     assert!(proxy.faults() > count / 10, "{} faults", proxy.faults());
     for i in 0..count {
@@ -334,8 +326,8 @@ fn content(i: usize) -> Vec<u8> {
     noise(len, i as u64)
 }
 
-async fn open(server: &s3::Server, proxy: &Proxy) -> Arc<dyn Remote> {
-    let url = format!("s3://{}/f?endpoint={}", s3::BUCKET, proxy.endpoint);
+async fn open(server: &s3::Server, endpoint: &str) -> Arc<dyn Remote> {
+    let url = format!("s3://{}/f?endpoint={endpoint}", s3::BUCKET);
     objects::open(&url, &server.environment()).await.unwrap()
 }
 

@@ -5,6 +5,8 @@
 mod clients;
 #[path = "support/double.rs"]
 mod double;
+#[path = "support/each_fault.rs"]
+mod each_fault;
 #[path = "support/faults.rs"]
 mod faults;
 #[path = "supabase/line.rs"]

@@ -1,5 +1,8 @@
 //! Thumbnails of the pictures that cameras, editors and vandals make.
 
+#[path = "support/quarters.rs"]
+mod quarters;
+
 use std::io::Cursor;
 
 use image::codecs::jpeg::JpegEncoder;
@@ -8,23 +11,7 @@ use image::{
     RgbaImage,
 };
 use outboxfs::derive::thumbnail::{Limits, Options, is_picture, make, make_all};
-
-const RED: [u8; 3] = [220, 30, 30];
-const GREEN: [u8; 3] = [30, 200, 30];
-const BLUE: [u8; 3] = [30, 30, 220];
-const YELLOW: [u8; 3] = [220, 220, 30];
-
-/// Four quarters: red and green above, blue and yellow below.
-fn quarters(width: u32, height: u32) -> RgbImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        Rgb(match (x < width / 2, y < height / 2) {
-            (true, true) => RED,
-            (false, true) => GREEN,
-            (true, false) => BLUE,
-            (false, false) => YELLOW,
-        })
-    })
-}
+use quarters::{GREEN, RED, assert_near, assert_quarters, quarters};
 
 fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -49,22 +36,6 @@ fn refusal(bytes: &[u8]) -> String {
         "{sentence}"
     );
     sentence
-}
-
-#[track_caller]
-fn assert_near(pixels: &RgbImage, x: u32, y: u32, want: [u8; 3]) {
-    let got = pixels.get_pixel(x, y).0;
-    let off = got.iter().zip(want).map(|(a, b)| a.abs_diff(b)).max();
-    assert!(off <= Some(16), "at {x},{y}: {got:?}, not {want:?}");
-}
-
-#[track_caller]
-fn assert_quarters(pixels: &RgbImage) {
-    assert_eq!(pixels.dimensions(), (200, 300));
-    assert_near(pixels, 50, 75, RED);
-    assert_near(pixels, 150, 75, GREEN);
-    assert_near(pixels, 50, 225, BLUE);
-    assert_near(pixels, 150, 225, YELLOW);
 }
 
 /// A TIFF block with nothing in it but the orientation.
@@ -105,14 +76,11 @@ fn every_format_is_filled_and_centre_cropped() {
     }
 }
 
-#[test]
-fn all_eight_orientations_of_a_jpeg_come_out_upright() {
+/// `store` writes a picture and its EXIF block in a format.
+fn assert_upright(store: impl Fn(&RgbImage, Vec<u8>) -> Vec<u8>) {
     for orientation in 1..=8 {
         let held = as_held(&quarters(640, 480), orientation);
-        let mut bytes = Vec::new();
-        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
-        encoder.set_exif_metadata(exif(orientation)).unwrap();
-        encoder.encode_image(&held).unwrap();
+        let bytes = store(&held, exif(orientation));
         assert_quarters(&thumbnail(&bytes));
         let made = make(&bytes, &Options::default()).unwrap();
         assert_eq!(made.picture, (640, 480));
@@ -120,27 +88,36 @@ fn all_eight_orientations_of_a_jpeg_come_out_upright() {
 }
 
 #[test]
+fn all_eight_orientations_of_a_jpeg_come_out_upright() {
+    assert_upright(|held, exif| {
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 95);
+        encoder.set_exif_metadata(exif).unwrap();
+        encoder.encode_image(held).unwrap();
+        bytes
+    });
+}
+
+#[test]
 fn all_eight_orientations_of_a_png_come_out_upright() {
-    for orientation in 1..=8 {
-        let held = as_held(&quarters(640, 480), orientation);
+    assert_upright(|held, exif| {
         let mut bytes = Vec::new();
         let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-        encoder.set_exif_metadata(exif(orientation)).unwrap();
+        encoder.set_exif_metadata(exif).unwrap();
         held.write_with_encoder(encoder).unwrap();
-        assert_quarters(&thumbnail(&bytes));
-    }
+        bytes
+    });
 }
 
 #[test]
 fn all_eight_orientations_of_a_webp_come_out_upright() {
-    for orientation in 1..=8 {
-        let held = as_held(&quarters(640, 480), orientation);
+    assert_upright(|held, exif| {
         let mut bytes = Vec::new();
         let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
-        encoder.set_exif_metadata(exif(orientation)).unwrap();
+        encoder.set_exif_metadata(exif).unwrap();
         held.write_with_encoder(encoder).unwrap();
-        assert_quarters(&thumbnail(&bytes));
-    }
+        bytes
+    });
 }
 
 #[test]

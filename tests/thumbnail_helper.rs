@@ -1,29 +1,17 @@
 //! C libraries decode in a process of their own: what it gives, what it may not, and what happens
 //! when it dies.
 
+#[path = "support/quarters.rs"]
+mod quarters;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use image::codecs::webp::WebPEncoder;
-use image::{ImageEncoder, ImageFormat, Rgb, RgbImage};
+use image::{ImageEncoder, ImageFormat, RgbImage};
 use outboxfs::derive::thumbnail::{Helper, Limits, Options, ThumbnailError, make_all};
-
-const RED: [u8; 3] = [220, 30, 30];
-const GREEN: [u8; 3] = [30, 200, 30];
-const BLUE: [u8; 3] = [30, 30, 220];
-const YELLOW: [u8; 3] = [220, 220, 30];
-
-fn quarters(width: u32, height: u32) -> RgbImage {
-    RgbImage::from_fn(width, height, |x, y| {
-        Rgb(match (x < width / 2, y < height / 2) {
-            (true, true) => RED,
-            (false, true) => GREEN,
-            (true, false) => BLUE,
-            (false, false) => YELLOW,
-        })
-    })
-}
+use quarters::{assert_quarters, quarters};
 
 fn helper() -> Helper {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_outboxfs"));
@@ -35,21 +23,6 @@ fn pixels(picture: &[u8], helper: &mut Helper) -> Result<RgbImage, ThumbnailErro
     let made = make_all(picture, &wanted, &Limits::default(), Some(helper))?;
     let jpeg = image::load_from_memory_with_format(&made[0].bytes, ImageFormat::Jpeg);
     Ok(jpeg.unwrap().into_rgb8())
-}
-
-#[track_caller]
-fn assert_quarters(pixels: &RgbImage) {
-    assert_eq!(pixels.dimensions(), (200, 300));
-    for (x, y, want) in [
-        (50, 75, RED),
-        (150, 75, GREEN),
-        (50, 225, BLUE),
-        (150, 225, YELLOW),
-    ] {
-        let got = pixels.get_pixel(x, y).0;
-        let off = got.iter().zip(want).map(|(a, b)| a.abs_diff(b)).max();
-        assert!(off <= Some(24), "at {x},{y}: {got:?}, not {want:?}");
-    }
 }
 
 fn webp(picture: &RgbImage) -> Vec<u8> {

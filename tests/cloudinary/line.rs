@@ -1,11 +1,9 @@
 //! A bad line to Cloudinary: what is tried again, as delivery does, arrives whole, and once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
-use outboxfs::remote::{Put, RemoteErrorKind};
+use outboxfs::remote::Put;
 
 use super::cloudinary::{Service, url_at};
+use super::each_fault::is_told_truly;
 use super::faults::{Fault, Proxy};
 use super::objects::store_all;
 use super::{MIB, noise, open, put};
@@ -56,22 +54,11 @@ async fn a_bad_line_delivers_everything_whole_and_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_fault_alone_is_told_truly() {
     let service = Service::start();
-    for fault in Fault::ALL {
-        let broken = AtomicUsize::new(0);
-        let first = move |_: &_| (broken.fetch_add(1, Ordering::Relaxed) == 0).then_some(fault);
-        let proxy = Proxy::start(service.endpoint(), Box::new(first));
-        let url = url_at(&proxy.endpoint, "p", "");
-        let remote = open(&url, &service.environment()).await.unwrap();
-        let put = put("small.jpg", &content(1));
-        match remote.put(put.clone()).await {
-            // A POST is not truncated by the proxy.
-            Ok(_) => assert!(matches!(fault, Fault::Delay | Fault::Truncate), "{fault:?}"),
-            Err(error) => {
-                assert_eq!(error.kind, RemoteErrorKind::Transient, "{fault:?}: {error}");
-                let asked = (fault == Fault::SlowDown).then_some(Duration::from_secs(1));
-                assert_eq!(error.retry_after, asked, "{fault:?}: {error}");
-            }
-        }
-        remote.put(put).await.unwrap();
-    }
+    // A POST is not truncated by the proxy.
+    let unseen = [Fault::Delay, Fault::Truncate];
+    is_told_truly(service.endpoint(), &unseen, async |endpoint| {
+        let url = url_at(endpoint, "p", "");
+        open(&url, &service.environment()).await.unwrap()
+    })
+    .await;
 }

@@ -2,10 +2,10 @@
 //! broken off is gone on with.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use outboxfs::remote::{Put, RemoteErrorKind, Unfinished};
+use outboxfs::remote::{Put, Unfinished};
 
+use super::each_fault::is_told_truly;
 use super::faults::{Fault, Proxy};
 use super::objects::{Noted, store_all};
 use super::supabase::{Service, url_at};
@@ -52,27 +52,13 @@ async fn a_bad_line_delivers_everything_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_fault_alone_is_told_truly() {
     let service = Service::start();
-    for fault in Fault::ALL {
-        let broken = AtomicUsize::new(0);
-        let first = move |_: &_| (broken.fetch_add(1, Ordering::Relaxed) == 0).then_some(fault);
-        let proxy = Proxy::start(service.endpoint(), Box::new(first));
-        let url = url_at(&proxy.endpoint, "p", "");
-        let remote = open(&url, &service.environment()).await.unwrap();
-        let put = put("small.jpg", &content(1));
-        match remote.put(put.clone()).await {
-            // Neither is seen without TLS: a POST is not truncated by the proxy.
-            Ok(_) => assert!(
-                matches!(fault, Fault::Delay | Fault::Truncate | Fault::Corrupt),
-                "{fault:?}"
-            ),
-            Err(error) => {
-                assert_eq!(error.kind, RemoteErrorKind::Transient, "{fault:?}: {error}");
-                let asked = (fault == Fault::SlowDown).then_some(Duration::from_secs(1));
-                assert_eq!(error.retry_after, asked, "{fault:?}: {error}");
-            }
-        }
-        remote.put(put).await.unwrap();
-    }
+    // A POST is not truncated by the proxy, and what is corrupted is not seen without TLS.
+    let unseen = [Fault::Delay, Fault::Truncate, Fault::Corrupt];
+    is_told_truly(service.endpoint(), &unseen, async |endpoint| {
+        let url = url_at(endpoint, "p", "");
+        open(&url, &service.environment()).await.unwrap()
+    })
+    .await;
 }
 
 /// Uploads through a line that dies after two pieces; returns what was noted of the upload.
