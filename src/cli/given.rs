@@ -5,11 +5,26 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Error;
 use super::mounts::real_path;
-use crate::config::{ConfigError, ConfigFile, NamedMount, Places, Settings, Written, limits};
+use crate::config::{
+    ConfigError, ConfigFile, NamedMount, Places, SETTINGS, Settings, Written, limits,
+};
 use crate::daemon::{self, Reread};
 
 /// What [`limits`] are made of.
 const LIMITS: [&str; 4] = ["workers", "bwlimit", "tps-limit", "upload-hours"];
+
+/// For help: of the settings, which each command takes from where a mount does, these alone mean something to it.
+pub fn only(used: &[&str], flag: clap::Arg) -> clap::Arg {
+    let is_setting = flag.get_help_heading() == Some(SETTINGS);
+    let is_used = used.contains(&flag.get_id().as_str());
+    flag.hide(is_setting && !is_used)
+}
+
+/// For help: these settings mean nothing to the command.
+pub fn without(unused: &[&str], flag: clap::Arg) -> clap::Arg {
+    let is_unused = unused.contains(&flag.get_id().as_str());
+    flag.hide(is_unused)
+}
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Given {

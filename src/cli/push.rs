@@ -9,7 +9,7 @@ use indicatif::{DecimalBytes, HumanCount};
 use serde::Serialize;
 
 use super::dry_run;
-use super::given::Given;
+use super::given::{self, Given};
 use super::listed::listed;
 use super::progress::{Display, HowFar};
 use super::tree::{self, Tree};
@@ -43,6 +43,17 @@ Exit codes:
   1  something is left, has failed, or could not be read
   2  wrong usage, or refused before anything was changed";
 
+/// Settings that mean something to mounts alone.
+const OF_MOUNTS: [&str; 7] = [
+    "settle",
+    "flush",
+    "no_passthrough",
+    "allow_other",
+    "show_upload_dir",
+    "list_xattrs",
+    "metrics_listen",
+];
+
 /// Deliver what a directory holds, without mounting it.
 ///
 /// What is new or has changed is recorded in the journal and delivered; then this ends. Whatever
@@ -50,13 +61,7 @@ Exit codes:
 /// daemon, and this waits for it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(mut_arg("settle", |arg| arg.hide(true)))]
-#[command(mut_arg("flush", |arg| arg.hide(true)))]
-#[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
-#[command(mut_arg("allow_other", |arg| arg.hide(true)))]
-#[command(mut_arg("show_upload_dir", |arg| arg.hide(true)))]
-#[command(mut_arg("list_xattrs", |arg| arg.hide(true)))]
-#[command(mut_arg("metrics_listen", |arg| arg.hide(true)))]
+#[command(mut_args(|flag| given::without(&OF_MOUNTS, flag)))]
 pub struct PushArgs {
     /// A directory, or a folder or file in one that was pushed or mounted before.
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::AnyPath)]

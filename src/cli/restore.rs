@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::given::Given;
+use super::given::{self, Given};
 use super::journal::Offline;
 use super::tree::{self, Tree};
 use super::{Error, say};
@@ -26,25 +26,16 @@ Exit codes:
   1  something could not be restored; it is as it was
   2  wrong usage, or never mounted or pushed";
 
+/// Settings that mean something here.
+const USED: [&str; 5] = ["remote", "env_file", "ca_file", "insecure", "journal"];
+
 /// Bring the remote's copies of suspect files back.
 ///
 /// Each is verified by its checksum before it takes the place of the local file, whole, with the
 /// time that the file had when it was delivered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(mut_arg("settle", |arg| arg.hide(true)))]
-#[command(mut_arg("max_retries", |arg| arg.hide(true)))]
-#[command(mut_arg("rows", |arg| arg.hide(true)))]
-#[command(mut_arg("on_batch", |arg| arg.hide(true)))]
-#[command(mut_arg("on_failure", |arg| arg.hide(true)))]
-#[command(mut_arg("notify", |arg| arg.hide(true)))]
-#[command(mut_arg("flush", |arg| arg.hide(true)))]
-#[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
-#[command(mut_arg("allow_other", |arg| arg.hide(true)))]
-#[command(mut_arg("show_upload_dir", |arg| arg.hide(true)))]
-#[command(mut_arg("list_xattrs", |arg| arg.hide(true)))]
-#[command(mut_arg("metrics_listen", |arg| arg.hide(true)))]
-#[command(mut_arg("log_format", |arg| arg.hide(true)))]
+#[command(mut_args(|flag| given::only(&USED, flag)))]
 pub struct RestoreArgs {
     /// Files and folders; of folders, all below them.
     #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::AnyPath)]

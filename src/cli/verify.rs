@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use indicatif::DecimalBytes;
 use serde::Serialize;
 
-use super::given::Given;
+use super::given::{self, Given};
 use super::push::say_json;
 use super::{Error, FAILED, complain, say, tree};
 use crate::config::{self, Places};
@@ -35,31 +35,17 @@ Exit codes:
   1  something is missing, different or unknown
   2  wrong usage, or never mounted or pushed";
 
+/// Settings that mean something here.
+const USED: [&str; 6] = [
+    "remote", "env_file", "ca_file", "insecure", "journal", "workers",
+];
+
 /// Compare every delivered object with the journal.
 ///
 /// What waits for delivery is counted and left alone. Works beside a mount.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(mut_arg("settle", |arg| arg.hide(true)))]
-#[command(mut_arg("max_retries", |arg| arg.hide(true)))]
-#[command(mut_arg("retry_delay", |arg| arg.hide(true)))]
-#[command(mut_arg("max_retry_delay", |arg| arg.hide(true)))]
-#[command(mut_arg("bwlimit", |arg| arg.hide(true)))]
-#[command(mut_arg("tps_limit", |arg| arg.hide(true)))]
-#[command(mut_arg("upload_hours", |arg| arg.hide(true)))]
-#[command(mut_arg("sync_deletes", |arg| arg.hide(true)))]
-#[command(mut_arg("priority", |arg| arg.hide(true)))]
-#[command(mut_arg("rows", |arg| arg.hide(true)))]
-#[command(mut_arg("on_batch", |arg| arg.hide(true)))]
-#[command(mut_arg("on_failure", |arg| arg.hide(true)))]
-#[command(mut_arg("notify", |arg| arg.hide(true)))]
-#[command(mut_arg("flush", |arg| arg.hide(true)))]
-#[command(mut_arg("no_passthrough", |arg| arg.hide(true)))]
-#[command(mut_arg("allow_other", |arg| arg.hide(true)))]
-#[command(mut_arg("show_upload_dir", |arg| arg.hide(true)))]
-#[command(mut_arg("list_xattrs", |arg| arg.hide(true)))]
-#[command(mut_arg("metrics_listen", |arg| arg.hide(true)))]
-#[command(mut_arg("log_format", |arg| arg.hide(true)))]
+#[command(mut_args(|flag| given::only(&USED, flag)))]
 pub struct VerifyArgs {
     /// A directory that was mounted or pushed, or a folder or file in it.
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::AnyPath)]

@@ -26,7 +26,7 @@ pub use metrics_address::MetricsAddress;
 pub use option::{Described, described};
 pub use places::Places;
 pub use resolve::{MountSettings, limits, resolve};
-pub use settings::Settings;
+pub use settings::{SETTINGS, Settings};
 pub use span::Span;
 pub use urls::{RemoteUrl, RowsUrl};
 

@@ -15,12 +15,15 @@ use super::{
     SettleMs, Span, TpsLimit, Workers,
 };
 
+/// What help calls them.
+pub const SETTINGS: &str = "Settings";
+
 /// What can be set, and `None` where it is not. A field is the flag `--max-retries`, the variable
 /// `OUTBOXFS_MAX_RETRIES` and the key `max-retries` in one.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize, Merge)]
 #[merge(strategy = merge::option::overwrite_none)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[command(next_help_heading = "Settings")]
+#[command(next_help_heading = SETTINGS)]
 pub struct Settings {
     /// Where files go: file:///path, s3://bucket/prefix?endpoint=URL&region=NAME,
     /// cloudinary://CLOUD/folder, supabase://PROJECT/BUCKET/folder or rails+https://host?api=NAME.
