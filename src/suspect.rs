@@ -129,7 +129,7 @@ pub async fn restore(
 #[derive(Debug, thiserror::Error)]
 enum RestoreError {
     #[error(
-        "the remote does not have it any more; 'outboxfs accept' takes the local state for right"
+        "no copy of it is known at the remote; 'outboxfs accept' takes the local state for right"
     )]
     Missing,
     #[error("the remote's copy is not what was delivered (its checksum differs)")]
@@ -218,16 +218,16 @@ impl Source {
         remote: &dyn Remote,
         suspect: &Suspect,
     ) -> Result<Self, RestoreError> {
-        let its_own = (suspect.path.clone(), suspect.hash, false);
         let former = journal.view()?.former_objects(suspect.id)?;
-        let former = former.into_iter().map(|(path, hash)| (path, hash, true));
-        let mut places: Vec<_> = former.collect();
-        let at = if suspect.hash.is_some() {
-            0
-        } else {
-            places.len()
+        let mut places: Vec<_> = former
+            .into_iter()
+            .map(|(path, hash)| (path, Some(hash), true))
+            .collect();
+        let at = match suspect.hash {
+            Some(_) => 0,
+            None => places.len(),
         };
-        places.insert(at, its_own);
+        places.insert(at, (suspect.path.clone(), suspect.hash, false));
         for (path, hash, is_former) in places {
             let key = Key::new(Artifact::Original, &path);
             let Some(object) = remote.head(&key).await? else {

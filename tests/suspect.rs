@@ -362,6 +362,30 @@ fn what_was_renamed_and_then_damaged_is_restored_from_where_it_was() {
     }
 }
 
+/// Under its old name lies what the other one was.
+#[test]
+fn what_has_changed_places_is_not_restored_from_the_others_copy() {
+    let Some(rig) = delivered() else { return };
+    rig.mount();
+    rig.delivered_all();
+    said(&rig, "pause");
+    let path = |name: &str| rig.pictures().join(name);
+    let (cwd, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    rustix::fs::renameat_with(cwd, path("same"), cwd, path("zeroed"), flags).unwrap();
+    fs::rename(path("same"), path("renamed")).unwrap();
+    go_down(&rig);
+    set_len(&path("renamed"), 100);
+    rig.mount();
+    said(&rig, "resume");
+    at_rest(&rig);
+    assert_eq!(suspects(&rig), ["renamed"]);
+    let output = rig.run(&["restore", "--all", "pictures"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("no copy of it is known"), "{said}");
+    assert_eq!(path("renamed").metadata().unwrap().len(), 100);
+}
+
 #[test]
 fn a_change_that_the_journal_lost_is_suspect() {
     let Some(rig) = delivered() else { return };

@@ -98,20 +98,15 @@ impl View {
         }
         Ok(suspects)
     }
-    /// Where the file was at the remote before it was renamed, and what it was there, the last place first.
-    pub fn former_objects(
-        &self,
-        id: FileId,
-    ) -> Result<Vec<(RelPath, Option<blake3::Hash>)>, JournalError> {
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT path, hash FROM stray WHERE file_id = ? ORDER BY id DESC")?;
+    /// Where the file was delivered to before it was renamed, and as what, the last place first. Where that is not
+    /// known for sure, the object may be another file's, and is left out.
+    pub fn former_objects(&self, id: FileId) -> Result<Vec<(RelPath, blake3::Hash)>, JournalError> {
+        let mut statement = self.conn.prepare_cached(
+            "SELECT path, hash FROM stray WHERE file_id = ? AND hash IS NOT NULL ORDER BY id DESC",
+        )?;
         let objects = statement.query_map([id.0], |row| {
-            let hash = row.get::<_, Option<_>>(1)?;
-            Ok((
-                row.get::<_, Vec<u8>>(0)?,
-                hash.map(blake3::Hash::from_bytes),
-            ))
+            let hash = blake3::Hash::from_bytes(row.get(1)?);
+            Ok((row.get::<_, Vec<u8>>(0)?, hash))
         })?;
         let mut former = Vec::new();
         for object in objects {

@@ -277,15 +277,14 @@ impl Promises {
         }
         // What the journal was not told of, it cannot have deleted.
         if deletes && tree.was_always_known {
-            // Copies of what is suspect under the name that it has now.
-            let kept = tree.contents_of(&suspects);
+            let kept = kept_for_suspects(conn);
             let state = self.remote.state.lock();
-            for (key, object) in &state.objects {
+            for key in state.objects.keys() {
                 let name = key.strip_prefix("original/").unwrap_or(key);
                 let is_there = delivered.contains_key(name) || suspects.contains(name);
                 // Of a folder with something suspect the row stays as it is, and what it shows.
                 let is_shown = suspect_in(parent(name));
-                if !is_there && !is_shown && !kept.contains(object.hash.as_bytes()) {
+                if !is_there && !is_shown && !kept.contains(name) {
                     self.story.broken(format!("{key} was not deleted"));
                 }
             }
@@ -339,6 +338,18 @@ impl Promises {
         }
         all.join("; ")
     }
+}
+
+/// Where files were that are suspect under the names that they have now.
+fn kept_for_suspects(conn: &Connection) -> BTreeSet<String> {
+    let mut statement = conn
+        .prepare(
+            "SELECT CAST(path AS TEXT) FROM stray
+             WHERE file_id IN (SELECT file_id FROM work WHERE state = ?)",
+        )
+        .unwrap();
+    let paths = statement.query_map([SUSPECT], |row| row.get(0)).unwrap();
+    paths.map(Result::unwrap).collect()
 }
 
 fn key(name: &str) -> String {

@@ -153,12 +153,6 @@ impl Tree {
         self.link(id_b, a);
     }
 
-    /// All that files of these names have ever held.
-    pub fn contents_of(&self, names: &BTreeSet<&str>) -> BTreeSet<[u8; 32]> {
-        let ids = names.iter().filter_map(|name| self.names.get(*name));
-        ids.flat_map(|id| self.nodes[id].contents.clone()).collect()
-    }
-
     /// The nodes from `name` on.
     pub fn below(&self, name: &str) -> Vec<u64> {
         let folder = format!("{name}/");
