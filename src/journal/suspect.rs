@@ -98,6 +98,7 @@ impl View {
         }
         Ok(suspects)
     }
+
     /// Where the file was delivered to before it was renamed, and as what, the last place first. Where that is not
     /// known for sure, the object may be another file's, and is left out.
     pub fn former_objects(&self, id: FileId) -> Result<Vec<(RelPath, blake3::Hash)>, JournalError> {

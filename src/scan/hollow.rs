@@ -11,8 +11,8 @@ use rustix::io::Errno;
 /// Read at a time, bytes.
 const CHUNK: usize = 256 << 10;
 
-/// Whether a file that was delivered, with BLAKE3 `delivered`, reads as nothing but zeros, or, if its times are those that were delivered (`same_times`), has got a hole. A file that
-/// cannot be read is not.
+/// Whether a file that was delivered, with BLAKE3 `delivered`, reads as nothing but zeros, or, if its times are
+/// those that were delivered (`same_times`), has got a hole. A file that cannot be read is not.
 pub(super) fn is_hollow(
     folder: BorrowedFd<'_>,
     name: &[u8],

@@ -1,6 +1,9 @@
 //! A directory, a journal and its daemons, one after the other: each works for a while and dies, of a
 //! kill, a power cut, or in peace. The last one has to bring everything to its end.
 
+#[path = "pump.rs"]
+mod pump;
+
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,7 @@ use outboxfs::journal::{self, BatchLimits, Hand, Journal, JournalError};
 use outboxfs::path::RelPath;
 use outboxfs::scan::{self, Scan};
 use parking_lot::Mutex;
+use pump::Pump;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -23,7 +27,7 @@ use tokio::time::Instant;
 
 use crate::disk::{self, Synced};
 use crate::promises::Promises;
-use crate::remote::{self, SimRemote, Weather};
+use crate::remote::{self, SimRemote};
 use crate::sink::{self, SimSink};
 use crate::story::Story;
 use crate::tree::Tree;
@@ -496,108 +500,4 @@ fn by_hand<T: Send>(hand: &mut Hand, work: impl FnOnce() -> T + Send) -> T {
         }
         worker.join().unwrap()
     })
-}
-
-/// Lets time pass: the journal writes when it is asked to, the weather changes, and all promises are
-/// looked at after each step.
-struct Pump<'a> {
-    story: &'a Story,
-    remote: &'a SimRemote,
-    sink: &'a SimSink,
-    promises: &'a mut Promises,
-    conn: Connection,
-    synced: &'a Mutex<Synced>,
-    hand: &'a mut Hand,
-    has_weather: bool,
-    refuses: bool,
-    idle: u64,
-}
-
-impl<'a> Pump<'a> {
-    fn new(world: &'a mut World, hand: &'a mut Hand, has_weather: bool) -> Self {
-        Self {
-            story: &world.story,
-            remote: &world.remote,
-            sink: &world.sink,
-            promises: &mut world.promises,
-            conn: Connection::open(&world.journal).unwrap(),
-            synced: &world.synced,
-            hand,
-            has_weather,
-            refuses: false,
-            idle: 1,
-        }
-    }
-
-    async fn run_until(&mut self, is_over: impl Fn() -> bool) {
-        while !is_over() && !self.story.is_broken() {
-            self.step().await;
-        }
-    }
-
-    async fn run_for(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        self.run_until(|| Instant::now() >= until).await;
-    }
-
-    /// From now on all is well.
-    fn calm(&mut self) {
-        self.has_weather = false;
-        self.remote.state.lock().weather = Weather::Calm;
-        *self.sink.is_flaky.lock() = false;
-        self.refuse(false);
-    }
-
-    fn refuse(&mut self, refuses: bool) {
-        if self.refuses != refuses {
-            self.refuses = refuses;
-            self.story
-                .tell(format!("the journal cannot be written: {refuses}"));
-            self.hand.refuse(refuses).unwrap();
-        }
-    }
-
-    async fn step(&mut self) {
-        let asked = self
-            .hand
-            .patience()
-            .is_some_and(|patience| patience.is_zero());
-        let wait = match asked {
-            // A disk takes its time, and sometimes more.
-            true if self.story.chance("disk", 2) => self.story.below("disk", 100),
-            true => self.story.below("disk", 5),
-            false => {
-                self.idle = (self.idle * 2).min(16);
-                self.idle
-            }
-        };
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-        if !asked {
-            return;
-        }
-        self.idle = 1;
-        self.turn();
-    }
-
-    fn turn(&mut self) {
-        self.hand.turn();
-        if self.story.chance("disk", 1) || self.hand.checkpoint_is_due() {
-            // What is in the database is synced, and the log's end with it.
-            self.hand.checkpoint().unwrap();
-            *self.synced.lock() = Synced::all(Path::new(self.conn.path().unwrap()));
-        }
-        self.promises.check(&self.conn);
-        self.sink.check();
-        if self.has_weather && self.story.chance("weather", 2) {
-            let weather = *self.story.choose("weather", &Weather::ALL).unwrap();
-            self.story.tell(format!("weather: {weather:?}"));
-            self.remote.state.lock().weather = weather;
-            *self.sink.is_flaky.lock() = self.story.chance("weather", 30);
-        }
-        if self.has_weather && self.story.chance("weather", 1) {
-            self.refuse(!self.refuses);
-        } else if self.refuses && self.story.chance("weather", 10) {
-            self.refuse(false);
-        }
-    }
 }
